@@ -1,0 +1,123 @@
+# mutransfer: GNU make, no configure step.  `make help` lists the targets.
+#
+#   SAN=1     AddressSanitizer and UndefinedBehaviorSanitizer, in build/san
+#   WERROR=1  warnings are errors (developers and CI)
+#   V=1       show the commands
+
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+CC ?= gcc
+PREFIX ?= /usr/local
+PKG_CONFIG ?= pkg-config
+
+# ---- what is built where -----------------------------------------------------
+ifeq ($(SAN),1)
+B := build/san
+SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+            -fno-omit-frame-pointer
+else
+B := build
+endif
+
+PACKAGES := yaml-0.1 jansson dnnl openblas lapacke nlopt sqlite3 libxxhash
+# oneDNN and NLopt of Debian 12 ship no usable pkg-config file.
+LIBS := -lyaml -ljansson -ldnnl -llapacke -lopenblas -lnlopt -lsqlite3 \
+        -lxxhash -lm
+
+VERSION := 0.1.0
+REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes \
+        -Wmissing-prototypes -Wvla -Wwrite-strings -Wundef -Wformat=2
+ifeq ($(WERROR),1)
+WARN += -Werror
+endif
+CFLAGS ?= -O3 -g
+ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -I. $(CFLAGS) \
+             -fopenmp-simd -fno-math-errno -fno-trapping-math \
+             $(WARN) $(SANFLAGS) $(EXTRA_CFLAGS) -MMD -MP
+# Numbers from users and files pass through these folders.
+STRICT := -Wconversion -Wno-sign-conversion
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
+
+# ---- sources -----------------------------------------------------------------
+MUP_SRC      := $(wildcard mup/*.c)
+LIB_SRC      := $(MUP_SRC) $(wildcard configs/*.c model/*.c sweep/*.c plots/*.c)
+LAUNCHER_SRC := $(wildcard launcher/*.c)
+VERB_SRC     := $(filter-out launcher/main.c,$(LAUNCHER_SRC))
+TEST_SRC     := $(wildcard tests/test_*.c)
+BENCH_SRC    := $(wildcard tests/bench_*.c)
+
+# The same loops for three instruction sets, chosen at start; ref twice, in
+# float and in double.  `-ffp-contract=fast` lets the vector loops use FMA.
+CPU_OBJ := $(B)/model/cpu/ref-f32.o $(B)/model/cpu/ref-f64.o \
+           $(B)/model/cpu/fast-v2.o $(B)/model/cpu/fast-v3.o \
+           $(B)/model/cpu/fast-v4.o
+
+LIB_OBJ    := $(LIB_SRC:%.c=$(B)/%.o) $(CPU_OBJ)
+VERB_OBJ   := $(VERB_SRC:%.c=$(B)/%.o)
+MAIN_OBJ   := $(B)/launcher/main.o
+TEST_BIN   := $(TEST_SRC:tests/%.c=$(B)/tests/%)
+BENCH_BIN  := $(BENCH_SRC:tests/%.c=$(B)/tests/%)
+BIN        := $(B)/bin/mutransfer
+
+.PHONY: all features help setup quickstart corpus test check soak lint bench \
+        fuzz install clean docs compile_commands.json
+
+all: features $(BIN) $(B)/libmup.a ## build the program and libmup
+
+features:
+	@has() { command -v $$1 >/dev/null 2>&1 && echo yes || echo no; }; \
+	printf 'features: cpu=yes gnuplot=%s cuda=no mpi=no slurm=no%s\n' \
+	    "$$(has gnuplot)" "$(if $(SANFLAGS), sanitizers=yes)"
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(B)/mup/%.o $(B)/configs/%.o $(B)/launcher/%.o: WARN += $(STRICT)
+$(B)/launcher/%.o: EXTRA_CFLAGS += -DMUTRANSFER_VERSION='"$(VERSION)"'
+$(B)/model/manifest.o: EXTRA_CFLAGS += \
+    -DMUTRANSFER_VERSION='"$(VERSION)"' \
+    -DMUTRANSFER_REVISION='"$(REVISION)"' \
+    -DMUTRANSFER_COMPILER='"$(shell $(CC) --version | head -1)"'
+
+$(B)/model/cpu/ref-f32.o: model/cpu/ref.c
+	@mkdir -p $(@D)
+	$(call say,CC,'$< (float)')$(CC) $(ALL_CFLAGS) -DREF_REAL=float -c $< -o $@
+$(B)/model/cpu/ref-f64.o: model/cpu/ref.c
+	@mkdir -p $(@D)
+	$(call say,CC,'$< (double)')$(CC) $(ALL_CFLAGS) -DREF_REAL=double -c $< -o $@
+$(B)/model/cpu/fast-%.o: model/cpu/fast.c
+	@mkdir -p $(@D)
+	$(call say,CC,'$< (x86-64-$*)')$(CC) $(ALL_CFLAGS) -march=x86-64-$* \
+	    -ffp-contract=fast -DFAST_ISA=$* -c $< -o $@
+
+$(B)/libmup.a: $(MUP_SRC:%.c=$(B)/%.o)
+	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^
+
+$(B)/libmutransfer.a: $(LIB_OBJ) $(VERB_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BIN): $(MAIN_OBJ) $(B)/libmutransfer.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(SANFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/tests/%: tests/%.c $(B)/libmutransfer.a
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -o $@ $< $(B)/libmutransfer.a \
+	    -lcmocka $(LIBS)
+
+# ---- targets for people --------------------------------------------------------
+-include $(wildcard tests/targets.mk)
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z_.-]+:.*## /{printf "  make %-14s %s\n",$$1,$$2}' \
+	    $(MAKEFILE_LIST)
+
+clean: ## remove everything that was built
+	rm -rf build
+
+-include $(LIB_OBJ:.o=.d) $(VERB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d)

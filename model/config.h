@@ -1,0 +1,116 @@
+/* The run config: everything that defines one training run.  Each section is
+ * a struct and a field table (config.c); YAML, flags, help and the resolved
+ * dump come from the tables. */
+#ifndef MODEL_CONFIG_H
+#define MODEL_CONFIG_H
+
+#include "configs/field.h"
+
+/* The network (docs/architecture.md). */
+struct model_config {
+    int64_t width;     /* D */
+    int64_t layers;    /* L */
+    int64_t head_size; /* K */
+    int64_t kv_group;  /* query heads per key/value head, H / G */
+    double ffn_ratio;  /* F / D; F is rounded up to a multiple of 8 */
+    int64_t experts;   /* E */
+    int64_t top_k;     /* k */
+    int64_t vocab;     /* V */
+    int64_t seq;       /* T */
+    int tied;          /* unembedding is the embedding table */
+    double attn_softcap;
+    double router_softcap;
+    int router_renorm;
+    double rope_base;
+    double norm_eps;
+};
+
+/* The parametrization and its width-independent multipliers. */
+struct mup_config {
+    int parametrization; /* enum mup_parametrization */
+    int64_t base_width;
+    int64_t base_head_size;
+    double init_std; /* of every matrix at base width */
+    double emb_mult;
+    double attn_mult;
+    double out_mult;
+    double router_mult;
+    int zero_readout;
+    int zero_query;
+};
+
+enum schedule_kind {
+    SCHEDULE_CONSTANT,
+    SCHEDULE_COSINE,
+    SCHEDULE_LINEAR,
+    SCHEDULE_WSD,
+};
+
+struct train_config {
+    int64_t steps;
+    int64_t batch;       /* sequences per optimizer step */
+    int64_t micro_batch; /* sequences per forward pass, 0 = batch */
+    int optimizer;       /* enum mup_optimizer */
+    double lr;
+    double beta1, beta2, eps;
+    double momentum; /* sgd */
+    double weight_decay;
+    int decay_mode; /* enum mup_decay */
+    double clip;    /* global gradient norm, 0 = off */
+    int schedule;   /* enum schedule_kind */
+    double warmup;  /* fraction of steps */
+    double decay;   /* fraction of steps that WSD spends falling */
+    double final_lr; /* fraction of the peak at the end */
+    double z_loss;
+    double router_z_loss;
+    double balance_loss;
+    int64_t seed;
+    double diverge_after; /* fraction of steps before the loss test starts */
+};
+
+struct data_config {
+    char train[FIELD_TEXT_BYTES]; /* shard path, or "synthetic" */
+    char valid[FIELD_TEXT_BYTES];
+    int64_t valid_sequences; /* held-out sequences per evaluation */
+};
+
+struct run_section {
+    char backend[FIELD_TEXT_BYTES];
+    int64_t log_every;        /* steps */
+    int64_t eval_every;       /* steps, 0 = at the end only */
+    int64_t checkpoint_every; /* steps, 0 = at the end and when stopped */
+    int64_t keep;             /* checkpoints kept */
+};
+
+struct launch_config {
+    int64_t local; /* ranks on this machine */
+};
+
+struct run_config {
+    struct model_config model;
+    struct mup_config mup;
+    struct train_config train;
+    struct data_config data;
+    struct run_section run;
+    struct launch_config launch;
+    unsigned char set[96]; /* which keys were given; see struct schema */
+};
+
+extern const struct schema run_schema;
+
+/* Read path (may be NULL: defaults), apply overrides "key=value" in order,
+ * then validate.  Errors carry file:line or the flag. */
+int run_config_load(const char *path, char *const *overrides,
+                    int n_overrides, struct run_config *out,
+                    struct mup_error *err);
+
+/* Cross-key checks: head counts that divide, top_k <= experts, ... */
+int run_config_check(const struct run_config *config, struct mup_error *err);
+
+/* Derived sizes. */
+int64_t config_heads(const struct model_config *m);    /* H = D / K */
+int64_t config_kv_heads(const struct model_config *m); /* G = H / kv_group */
+int64_t config_ffn(const struct model_config *m);      /* F */
+int64_t config_micro_batch(const struct train_config *t);
+
+#endif

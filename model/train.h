@@ -1,0 +1,73 @@
+/* One training run in one directory: rerun = resume. */
+#ifndef MODEL_TRAIN_H
+#define MODEL_TRAIN_H
+
+#include "model/config.h"
+
+/* One logged step, also a line of metrics.jsonl. */
+struct train_step {
+    int64_t step; /* from 1: after this many optimizer steps */
+    int64_t steps;
+    int64_t tokens;
+    double loss;      /* cross-entropy, nats per token, this batch */
+    double lr;        /* base learning rate times schedule */
+    double grad_norm; /* before clipping */
+    double tokens_per_s;
+    double eta_s;
+};
+
+/* Called from the training loop; any may be NULL.  should_stop is asked after
+ * every step: nonzero saves a checkpoint and returns MUP_STOPPED. */
+struct train_hooks {
+    void *context;
+    void (*step)(void *context, const struct train_step *step);
+    int (*should_stop)(void *context);
+};
+
+struct train_result {
+    int diverged; /* 1: non-finite, or above the initial loss */
+    int64_t diverged_step;
+    int64_t steps, tokens;
+    int64_t resumed_from; /* step of the checkpoint that was continued, or 0 */
+    double loss;     /* mean of the last 5 % of steps, nats per token */
+    double val_loss; /* nats per token; NaN if diverged */
+    double val_bpb;  /* bits per byte; NaN if tokens are not bytes */
+    double flops;    /* model FLOP of the whole run */
+    double wall_s;   /* this process only */
+};
+
+/* Train config in dir (created if needed), continuing from its newest valid
+ * checkpoint.  A dir that holds another config is refused (MUP_USAGE, names
+ * the first differing key; RUN keys may differ).  Writes config.yaml,
+ * manifest.json, metrics.jsonl, events.jsonl, checkpoints/.  Divergence returns
+ * MUP_OK with result->diverged set.  A finished run returns its result again
+ * without training. */
+int train_run(const struct run_config *config, const char *dir,
+              const struct train_hooks *hooks, struct train_result *result,
+              struct mup_error *err);
+
+/* events.jsonl, one object per line, appended by the run alone:
+ *   {"event":"start","time":unix_s,"pid":n,"step":0}
+ *   {"event":"resume","time":...,"pid":n,"step":s}
+ *   {"event":"checkpoint","time":...,"step":s}
+ *   {"event":"stopped","time":...,"step":s}
+ *   {"event":"done","time":...,"step":s,"loss":x,"val_loss":x,"val_bpb":x,
+ *    "tokens":n,"flops":x,"wall_s":x}
+ *   {"event":"diverged","time":...,"step":s,"loss":x or null,...}
+ *   {"event":"failed","time":...,"status":n,"error":"sentence"}
+ * Readers ignore an unterminated last line. */
+
+/* Memory and work of a run, without running it. */
+struct train_plan {
+    int64_t parameters, active_parameters;
+    int64_t arena_bytes;  /* all that our code allocates for the run */
+    int64_t peak_bytes;   /* expected peak resident memory of the process */
+    int64_t parameter_bytes, gradient_bytes, optimizer_bytes,
+        activation_bytes;
+    double flops_per_step, flops; /* model FLOP, forward + backward */
+    int64_t tokens;
+};
+int train_plan(const struct run_config *config, struct train_plan *out,
+               struct mup_error *err);
+
+#endif

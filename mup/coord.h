@@ -1,0 +1,65 @@
+/* Coordinate check: does the size of an activation or an update depend on
+ * width?  Statistics and verdicts only; recording is the trainer's business.
+ *
+ * A row is one quantity at one training step, observed at several widths and
+ * seeds.  Its slope is d log2(value) / d log2(width), fitted by least squares;
+ * the interval comes from the spread of the per-seed slopes.  Steps count from
+ * 1 = initialisation (before the first update). */
+#ifndef MUP_COORD_H
+#define MUP_COORD_H
+
+#include "mup/mup.h"
+
+/* |slope| up to OK passes, above FAIL fails, between is inconclusive
+ * (steps >= 2; docs/mathematics.md says why these numbers). */
+#define MUP_COORD_OK 0.10
+#define MUP_COORD_FAIL 0.25
+
+enum mup_verdict {
+    MUP_VERDICT_OK,
+    MUP_VERDICT_EXPECTED, /* departs from 0 as the theory says it must */
+    MUP_VERDICT_FAIL,
+    MUP_VERDICT_INCONCLUSIVE,
+};
+
+/* What is measured: decides the expected slope at initialisation and the
+ * likely cause that a failure names. */
+enum mup_quantity {
+    MUP_ACTIVATION,       /* hidden activation, inside or after a branch */
+    MUP_ATTENTION_LOGITS, /* q.k, scaled, before the soft-cap */
+    MUP_ROUTER_LOGITS,    /* expected to fall as width^-1/2 at step 1 */
+    MUP_OUTPUT_LOGITS,    /* expected to fall as width^-1/2 at step 1 */
+    MUP_UPDATE,           /* rms of (W_t - W_0) x; absent at step 1 */
+    MUP_STATISTIC,        /* gate entropy, expert load: judged from step 1 */
+};
+
+struct mup_coord_row {
+    const char *name;     /* as recorded, e.g. "blocks.0.moe.router.logits" */
+    int quantity;         /* enum mup_quantity */
+    int step;             /* 1 = initialisation */
+    double slope;         /* mean of the per-seed slopes */
+    double slope_lo;      /* 95 % interval over seeds; equal to slope for */
+    double slope_hi;      /* a single seed */
+    double expected;      /* the slope that theory expects here */
+    int verdict;          /* enum mup_verdict */
+    const char *cause;    /* likely cause where verdict is FAIL, else "" */
+};
+
+/* Fill slope, interval, expected, verdict and cause of row, whose name,
+ * quantity and step are set.  value[s * n_widths + w] is the observation of
+ * seed s at width[w]; non-finite or non-positive observations make the row
+ * FAIL (a quantity that died or exploded).  head_size_grows: attention logits
+ * may then fall as width^-1/2 at step 1.  n_widths >= 2, n_seeds >= 1, else
+ * MUP_USAGE. */
+int mup_coord_judge(struct mup_coord_row *row, const double *width,
+                    int n_widths, const double *value, int n_seeds,
+                    int head_size_grows, struct mup_error *err);
+
+/* Overall: FAIL if any row fails, else INCONCLUSIVE if any row is, else OK.
+ * *worst receives the index of the row that decides (-1 for none). */
+int mup_coord_overall(const struct mup_coord_row *rows, int n_rows,
+                      int *worst);
+
+const char *mup_verdict_name(int verdict); /* ok expected FAIL inconclusive */
+
+#endif

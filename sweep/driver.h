@@ -1,0 +1,58 @@
+/* Runs a sweep: one driver, persistent worker processes, rerun = resume.
+ *
+ * Protocol (docs/formats.md): the driver writes one JSON object per line to a
+ * worker's stdin, {"op":"run","trial":7,"attempt":1,"dir":"trials/7"}; the
+ * worker trains that directory's config.yaml and writes to stdout
+ * {"trial":7,"event":"step","step":40,"steps":200,"loss":2.1} at most twice a
+ * second and {"trial":7,"event":"end"} when events.jsonl in the directory tells
+ * the rest.  The file is the authority, the pipe only wakes the driver.  A
+ * worker whose stdin closes saves and stops. */
+#ifndef SWEEP_DRIVER_H
+#define SWEEP_DRIVER_H
+
+#include "sweep/space.h"
+#include "sweep/store.h"
+
+struct sweep_progress {
+    int64_t trials, done, running, waiting, diverged, failed;
+    double eta_s;       /* negative: unknown */
+    double flops_done, flops_total;
+    int64_t best_trial; /* 0 = none yet */
+    double best_value;
+    char best_text[256]; /* "mup width 64 lr 2^-6" */
+    int64_t retried;
+};
+
+struct sweep_hooks {
+    void *context;
+    void (*progress)(void *context, const struct sweep_progress *progress);
+    int (*should_stop)(void *context); /* asked several times a second */
+    void (*note)(void *context, const char *sentence); /* a retried trial */
+};
+
+/* Run or resume the sweep in dir.  program: path of the mutransfer binary to
+ * start as "program worker".  Writes sweep.yaml (copy), study.db,
+ * trials/<id>/, and at the end the exports.  MUP_STOPPED when asked to stop
+ * (workers save first), MUP_NEGATIVE if trials failed for good. */
+int sweep_run(const struct space *space, const char *dir, const char *program,
+              const struct sweep_hooks *hooks, struct sweep_progress *result,
+              struct mup_error *err);
+
+/* State of a sweep directory, from the store and the trials' own files. */
+int sweep_status(const char *dir, struct sweep_progress *out,
+                 struct mup_error *err);
+
+/* trials.csv, configs.csv, best.yaml (resolved run config of the winner). */
+int sweep_export(const char *dir, struct mup_error *err);
+
+/* The winner: the configuration with the lowest mean metric over seeds at the
+ * widest member whose parametrization is mup (or at the last member where no
+ * group varies the width); configurations with a diverged seed lose. */
+int sweep_winner(const char *dir, struct run_config *config, struct trial *trial,
+                 struct mup_error *err);
+
+/* The worker process: reads jobs from stdin until it closes.  Returns the exit
+ * code. */
+int sweep_worker(void);
+
+#endif

@@ -1,0 +1,64 @@
+/* The trial store: SQLite in WAL mode, one writer (the driver), any number of
+ * readers.  Commits are durable (synchronous=FULL) before they are
+ * acknowledged. */
+#ifndef SWEEP_STORE_H
+#define SWEEP_STORE_H
+
+#include "sweep/space.h"
+
+enum trial_state {
+    TRIAL_WAITING,
+    TRIAL_RUNNING,
+    TRIAL_DONE,
+    TRIAL_DIVERGED,
+    TRIAL_FAILED,
+};
+
+struct trial {
+    int64_t id;     /* from 1 */
+    int64_t config; /* configuration index, from 0 */
+    int64_t member; /* group member, from 0 */
+    int64_t seed;
+    int state; /* enum trial_state */
+    int64_t attempt;
+    double value; /* metric; NaN unless DONE */
+    double loss, val_loss, val_bpb;
+    int64_t steps, tokens;
+    double flops, wall_s;
+    char error[256];
+    struct space_point point;
+};
+
+struct store;
+
+/* Open or create dir/study.db for writing.  Another live driver is refused
+ * (MUP_USAGE, names host and pid).  A study made from a different sweep
+ * specification is refused (says what differs) unless only run_cap, seeds
+ * or group values grew. */
+int store_open(const char *dir, const struct space *space,
+               struct store **out, struct mup_error *err);
+/* Read-only; never waits for the writer. */
+int store_open_readonly(const char *dir, struct store **out,
+                        struct mup_error *err);
+void store_close(struct store *store);
+
+int store_add_trial(struct store *s, const struct trial *t,
+                    struct mup_error *err);
+int store_set_running(struct store *s, int64_t id, int64_t attempt,
+                      struct mup_error *err);
+/* Result of an attempt; a write by a stale attempt changes nothing. */
+int store_finish(struct store *s, const struct trial *t,
+                 struct mup_error *err);
+/* Back to WAITING (its worker died); attempt is kept. */
+int store_requeue(struct store *s, int64_t id, struct mup_error *err);
+
+/* All trials in id order; takes: caller frees *out. */
+int store_trials(struct store *s, struct trial **out, int64_t *n,
+                 struct mup_error *err);
+/* Text of a study property ("name", "spec", "created", ...), "" if absent. */
+int store_property(struct store *s, const char *name, char *out, size_t bytes,
+                   struct mup_error *err);
+
+const char *trial_state_name(int state);
+
+#endif
