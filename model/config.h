@@ -12,7 +12,7 @@ struct model_config {
     int64_t layers;    /* L */
     int64_t head_size; /* K */
     int64_t kv_group;  /* query heads per key/value head, H / G */
-    double ffn_ratio;  /* F / D; F is rounded up to a multiple of 8 */
+    double ffn_ratio;  /* F / D */
     int64_t experts;   /* E */
     int64_t top_k;     /* k */
     int64_t vocab;     /* V */
@@ -55,11 +55,11 @@ struct train_config {
     double beta1, beta2, eps;
     double momentum; /* sgd */
     double weight_decay;
-    int decay_mode; /* enum mup_decay */
-    double clip;    /* global gradient norm, 0 = off */
-    int schedule;   /* enum schedule_kind */
-    double warmup;  /* fraction of steps */
-    double decay;   /* fraction of steps that WSD spends falling */
+    int decay_mode;  /* enum mup_decay */
+    double clip;     /* global gradient norm, 0 = off */
+    int schedule;    /* enum schedule_kind */
+    double warmup;   /* fraction of steps */
+    double decay;    /* fraction of steps that WSD spends falling */
     double final_lr; /* fraction of the peak at the end */
     double z_loss;
     double router_z_loss;
@@ -98,11 +98,16 @@ struct run_config {
 
 extern const struct schema run_schema;
 
-/* Read path (may be NULL: defaults), apply overrides "key=value" in order,
- * then validate.  Errors carry file:line or the flag. */
-int run_config_load(const char *path, char *const *overrides,
-                    int n_overrides, struct run_config *out,
-                    struct mup_error *err);
+/* Defaults, then the file at path (may be NULL), then overrides "key=value" in
+ * order.  Errors carry file:line or the flag.  Neither required keys nor
+ * cross-key rules are checked: a target without its learning rate is read
+ * with this. */
+int run_config_read(const char *path, char *const *overrides, int n_overrides,
+                    struct run_config *out, struct mup_error *err);
+
+/* run_config_read, then config_require and run_config_check. */
+int run_config_load(const char *path, char *const *overrides, int n_overrides,
+                    struct run_config *out, struct mup_error *err);
 
 /* Cross-key checks: head counts that divide, top_k <= experts, ... */
 int run_config_check(const struct run_config *config, struct mup_error *err);

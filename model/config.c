@@ -1,0 +1,327 @@
+#include "model/config.h"
+
+#include <string.h>
+
+#define AT(member) offsetof(struct model_config, member)
+static const struct field model_fields[] = {
+    { "width", FIELD_INT, ROLE_SCALE, AT(width), "256", "[1,1048576]",
+      "model width D, the size of the residual stream" },
+    { "layers", FIELD_INT, ROLE_SCALE, AT(layers), "2", "[1,4096]",
+      "transformer blocks L" },
+    { "head_size", FIELD_INT, ROLE_FIXED, AT(head_size), "16", "[2,4096]",
+      "size of one attention head K (even); width / head_size heads" },
+    { "kv_group", FIELD_INT, ROLE_FIXED, AT(kv_group), "2", "[1,4096]",
+      "query heads that share one key/value head" },
+    { "ffn_ratio", FIELD_REAL, ROLE_FIXED, AT(ffn_ratio), "4", "(0,64]",
+      "hidden width of an expert over model width" },
+    { "experts", FIELD_INT, ROLE_FIXED, AT(experts), "8", "[1,4096]",
+      "experts E of each mixture-of-experts layer" },
+    { "top_k", FIELD_INT, ROLE_FIXED, AT(top_k), "2", "[1,64]",
+      "experts that each token is sent to" },
+    { "vocab", FIELD_INT, ROLE_FIXED, AT(vocab), "320", "[2,1048576]",
+      "vocabulary size V; byte-level tokens need 258, padded to 320" },
+    { "seq", FIELD_INT, ROLE_SCALE, AT(seq), "128", "[1,1048576]",
+      "sequence length T in tokens" },
+    { "tied", FIELD_BOOL, ROLE_FIXED, AT(tied), "no", "",
+      "use the embedding table as unembedding" },
+    { "attn_softcap", FIELD_REAL, ROLE_FIXED, AT(attn_softcap), "30", "[0,inf)",
+      "soft-cap of attention logits, 0 = off" },
+    { "router_softcap", FIELD_REAL, ROLE_FIXED, AT(router_softcap), "0",
+      "[0,inf)", "soft-cap of router logits, 0 = off" },
+    { "router_renorm", FIELD_BOOL, ROLE_FIXED, AT(router_renorm), "no", "",
+      "make the gates of a token's experts sum to 1" },
+    { "rope_base", FIELD_REAL, ROLE_FIXED, AT(rope_base), "10000", "(1,inf)",
+      "base of the rotary position angles" },
+    { "norm_eps", FIELD_REAL, ROLE_FIXED, AT(norm_eps), "1e-5", "[0,1]",
+      "epsilon inside RMSNorm" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct mup_config, member)
+static const struct field mup_fields[] = {
+    { "parametrization", FIELD_CHOICE, ROLE_FIXED, AT(parametrization), "mup",
+      "sp|mup", "standard or maximal update parametrization" },
+    { "base_width", FIELD_INT, ROLE_FIXED, AT(base_width), "256", "[1,1048576]",
+      "width at which every factor is 1" },
+    { "base_head_size", FIELD_INT, ROLE_FIXED, AT(base_head_size), "16",
+      "[2,4096]", "head size at which the attention scale is 1/sqrt" },
+    { "init_std", FIELD_REAL, ROLE_TRANSFER, AT(init_std), "2^-4", "[0,inf)",
+      "init standard deviation of every matrix at base width" },
+    { "emb_mult", FIELD_REAL, ROLE_TRANSFER, AT(emb_mult), "16", "(0,inf)",
+      "multiplier of the embedding's output" },
+    { "attn_mult", FIELD_REAL, ROLE_TRANSFER, AT(attn_mult), "1", "(0,inf)",
+      "multiplier of the attention logits" },
+    { "out_mult", FIELD_REAL, ROLE_TRANSFER, AT(out_mult), "1", "(0,inf)",
+      "multiplier of the output logits" },
+    { "router_mult", FIELD_REAL, ROLE_TRANSFER, AT(router_mult), "1", "(0,inf)",
+      "multiplier of the router logits" },
+    { "zero_readout", FIELD_BOOL, ROLE_TRANSFER, AT(zero_readout), "no", "",
+      "start the unembedding at zero (untied only)" },
+    { "zero_query", FIELD_BOOL, ROLE_TRANSFER, AT(zero_query), "no", "",
+      "start the query matrices at zero" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct train_config, member)
+static const struct field train_fields[] = {
+    { "steps", FIELD_INT, ROLE_SCALE, AT(steps), "1000", "[1,1000000000]",
+      "optimizer steps" },
+    { "batch", FIELD_INT, ROLE_SCALE, AT(batch), "16", "[1,1048576]",
+      "sequences per optimizer step" },
+    { "micro_batch", FIELD_INT, ROLE_RUN, AT(micro_batch), "0", "[0,1048576]",
+      "sequences per forward pass, 0 = the whole batch" },
+    { "optimizer", FIELD_CHOICE, ROLE_FIXED, AT(optimizer), "adamw",
+      "adamw|sgd", "optimizer" },
+    { "lr", FIELD_REAL, ROLE_TRANSFER, AT(lr), NULL, "(0,inf)",
+      "peak learning rate at base width" },
+    { "beta1", FIELD_REAL, ROLE_TRANSFER, AT(beta1), "0.9", "[0,1)",
+      "decay of Adam's first moment" },
+    { "beta2", FIELD_REAL, ROLE_TRANSFER, AT(beta2), "0.95", "[0,1)",
+      "decay of Adam's second moment" },
+    { "eps", FIELD_REAL, ROLE_TRANSFER, AT(eps), "1e-8", "(0,1]",
+      "Adam's epsilon at base width" },
+    { "momentum", FIELD_REAL, ROLE_TRANSFER, AT(momentum), "0.9", "[0,1)",
+      "momentum of SGD" },
+    { "weight_decay", FIELD_REAL, ROLE_TRANSFER, AT(weight_decay), "0",
+      "[0,inf)", "weight decay of matrices at base width" },
+    { "decay_mode", FIELD_CHOICE, ROLE_FIXED, AT(decay_mode), "independent",
+      "independent|coupled|none",
+      "what keeps still when a tensor's learning rate is scaled" },
+    { "clip", FIELD_REAL, ROLE_TRANSFER, AT(clip), "1", "[0,inf)",
+      "limit of the global gradient norm, 0 = off" },
+    { "schedule", FIELD_CHOICE, ROLE_FIXED, AT(schedule), "linear",
+      "constant|cosine|linear|wsd", "learning-rate schedule after warm-up" },
+    { "warmup", FIELD_REAL, ROLE_TRANSFER, AT(warmup), "0.1", "[0,1]",
+      "fraction of the run spent warming up" },
+    { "decay", FIELD_REAL, ROLE_TRANSFER, AT(decay), "0.2", "[0,1]",
+      "fraction of the run that wsd spends falling" },
+    { "final_lr", FIELD_REAL, ROLE_TRANSFER, AT(final_lr), "0", "[0,1]",
+      "learning rate at the end, as a fraction of the peak" },
+    { "z_loss", FIELD_REAL, ROLE_TRANSFER, AT(z_loss), "0", "[0,inf)",
+      "weight of the squared log-partition of the output logits" },
+    { "router_z_loss", FIELD_REAL, ROLE_TRANSFER, AT(router_z_loss), "1e-3",
+      "[0,inf)", "weight of the squared log-partition of router logits" },
+    { "balance_loss", FIELD_REAL, ROLE_TRANSFER, AT(balance_loss), "1e-2",
+      "[0,inf)", "weight of the load-balance loss, per sequence" },
+    { "seed", FIELD_INT, ROLE_RUN, AT(seed), "1", "[0,9007199254740992]",
+      "seed of initialisation and data order" },
+    { "diverge_after", FIELD_REAL, ROLE_RUN, AT(diverge_after), "0.1", "[0,1]",
+      "fraction of the run, at least the warm-up, after which a "
+      "loss above the initial one counts as diverged" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct data_config, member)
+static const struct field data_fields[] = {
+    { "train", FIELD_TEXT, ROLE_RUN, AT(train), "synthetic", "",
+      "token shard to train on, or synthetic" },
+    { "valid", FIELD_TEXT, ROLE_RUN, AT(valid), "synthetic", "",
+      "held-out token shard, or synthetic" },
+    { "valid_sequences", FIELD_INT, ROLE_RUN, AT(valid_sequences), "64",
+      "[1,1048576]", "held-out sequences per evaluation" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct run_section, member)
+static const struct field run_fields[] = {
+    { "backend", FIELD_TEXT, ROLE_RUN, AT(backend), "auto", "",
+      "auto, fast, ref, ref64, or fast-v2, fast-v3, fast-v4" },
+    { "log_every", FIELD_INT, ROLE_RUN, AT(log_every), "10", "[1,1000000000]",
+      "steps between lines of metrics.jsonl" },
+    { "eval_every", FIELD_INT, ROLE_RUN, AT(eval_every), "0", "[0,1000000000]",
+      "steps between evaluations, 0 = only at the end" },
+    { "checkpoint_every", FIELD_INT, ROLE_RUN, AT(checkpoint_every), "0",
+      "[0,1000000000]",
+      "steps between checkpoints, 0 = only when stopped and at the end" },
+    { "keep", FIELD_INT, ROLE_RUN, AT(keep), "2", "[1,1000000]",
+      "newest checkpoints that are kept" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct launch_config, member)
+static const struct field launch_fields[] = {
+    { "local", FIELD_INT, ROLE_RUN, AT(local), "1", "[1,1024]",
+      "ranks started on this machine" },
+    { 0 },
+};
+#undef AT
+
+static const struct section run_sections[] = {
+    { "model", model_fields, offsetof(struct run_config, model),
+      "the network" },
+    { "mup", mup_fields, offsetof(struct run_config, mup),
+      "the parametrization and its width-independent multipliers" },
+    { "train", train_fields, offsetof(struct run_config, train),
+      "optimizer, schedule and losses" },
+    { "data", data_fields, offsetof(struct run_config, data), "what is read" },
+    { "run", run_fields, offsetof(struct run_config, run),
+      "logging, evaluation, checkpoints" },
+    { "launch", launch_fields, offsetof(struct run_config, launch),
+      "how a run is started" },
+    { 0 },
+};
+
+const struct schema run_schema = {
+    .sections = run_sections,
+    .bytes = sizeof(struct run_config),
+    .set_offset = offsetof(struct run_config, set),
+    .n_set = sizeof(((struct run_config *)0)->set),
+};
+
+int64_t config_heads(const struct model_config *m)
+{
+    return m->width / m->head_size;
+}
+
+int64_t config_kv_heads(const struct model_config *m)
+{
+    return config_heads(m) / m->kv_group;
+}
+
+int64_t config_ffn(const struct model_config *m)
+{
+    int64_t f = (int64_t)(m->ffn_ratio * (double)m->width);
+
+    return f < 1 ? 1 : f;
+}
+
+int64_t config_micro_batch(const struct train_config *t)
+{
+    return t->micro_batch ? t->micro_batch : t->batch;
+}
+
+static int check_model(const struct model_config *m, struct mup_error *err)
+{
+    if (m->width % m->head_size)
+        return mup_fail(err, MUP_USAGE,
+                        "model.width %lld is not a multiple of "
+                        "model.head_size %lld; choose a width that is",
+                        (long long)m->width, (long long)m->head_size);
+    if (m->head_size % 2)
+        return mup_fail(err, MUP_USAGE,
+                        "model.head_size %lld is odd; rotary positions need "
+                        "an even size",
+                        (long long)m->head_size);
+    if (config_heads(m) % m->kv_group)
+        return mup_fail(err, MUP_USAGE,
+                        "%lld heads (model.width / model.head_size) do not "
+                        "divide into groups of model.kv_group %lld",
+                        (long long)config_heads(m), (long long)m->kv_group);
+    if (m->top_k > m->experts)
+        return mup_fail(err, MUP_USAGE,
+                        "model.top_k %lld is more than model.experts %lld",
+                        (long long)m->top_k, (long long)m->experts);
+    if (m->top_k == 1 && m->experts > 1 && m->router_renorm)
+        return mup_fail(err, MUP_USAGE,
+                        "model.router_renorm with model.top_k 1 makes every "
+                        "gate 1 and gives the router no gradient; set "
+                        "model.router_renorm to no");
+    if (m->vocab > 65536 * 16)
+        return mup_fail(err, MUP_USAGE, "model.vocab %lld is above 1048576",
+                        (long long)m->vocab);
+    return MUP_OK;
+}
+
+static int check_base(const struct run_config *c, struct mup_error *err)
+{
+    struct model_config base = c->model;
+
+    base.width = c->mup.base_width;
+    base.head_size = c->mup.base_head_size;
+    if (base.width % base.head_size)
+        return mup_fail(err, MUP_USAGE,
+                        "mup.base_width %lld is not a multiple of "
+                        "mup.base_head_size %lld",
+                        (long long)base.width, (long long)base.head_size);
+    if (config_heads(&base) % base.kv_group)
+        return mup_fail(err, MUP_USAGE,
+                        "the %lld heads of the base model do not divide into "
+                        "groups of model.kv_group %lld",
+                        (long long)config_heads(&base),
+                        (long long)base.kv_group);
+    return MUP_OK;
+}
+
+int run_config_check(const struct run_config *c, struct mup_error *err)
+{
+    int rc = check_model(&c->model, err);
+
+    if (rc)
+        return rc;
+    rc = check_base(c, err);
+    if (rc)
+        return rc;
+    if (c->train.micro_batch && c->train.batch % c->train.micro_batch)
+        return mup_fail(err, MUP_USAGE,
+                        "train.batch %lld is not a multiple of "
+                        "train.micro_batch %lld",
+                        (long long)c->train.batch,
+                        (long long)c->train.micro_batch);
+    if (c->train.schedule == SCHEDULE_WSD &&
+        c->train.warmup + c->train.decay > 1)
+        return mup_fail(err, MUP_USAGE,
+                        "train.warmup %g and train.decay %g sum to more than "
+                        "the whole run",
+                        c->train.warmup, c->train.decay);
+    if (c->mup.zero_readout && c->model.tied)
+        return mup_fail(err, MUP_USAGE,
+                        "mup.zero_readout with model.tied would zero the "
+                        "embedding; switch one of them off");
+    return MUP_OK;
+}
+
+static int apply_override(struct run_config *config, const char *override,
+                          struct mup_error *err)
+{
+    const char *equal = strchr(override, '=');
+    char key[128];
+
+    if (!equal || equal == override ||
+        (size_t)(equal - override) >= sizeof(key))
+        return mup_fail(err, MUP_USAGE,
+                        "'%s' is no override; write section.key=value",
+                        override);
+    memcpy(key, override, (size_t)(equal - override));
+    key[equal - override] = '\0';
+    return config_set(&run_schema, config, key, equal + 1, err);
+}
+
+int run_config_read(const char *path, char *const *overrides, int n_overrides,
+                    struct run_config *out, struct mup_error *err)
+{
+    struct run_config config;
+    int rc = MUP_OK;
+
+    memset(&config, 0, sizeof(config));
+    config_defaults(&run_schema, &config);
+    if (path)
+        rc = config_load(&run_schema, &config, path, err);
+    for (int i = 0; !rc && i < n_overrides; i++)
+        rc = apply_override(&config, overrides[i], err);
+    if (!rc)
+        *out = config;
+    return rc;
+}
+
+int run_config_load(const char *path, char *const *overrides, int n_overrides,
+                    struct run_config *out, struct mup_error *err)
+{
+    struct run_config config;
+    int rc = run_config_read(path, overrides, n_overrides, &config, err);
+
+    if (!rc) {
+        rc = config_require(&run_schema, &config, err);
+        if (!rc)
+            rc = run_config_check(&config, err);
+        if (rc && path)
+            mup_error_prefix(err, "%s: ", path);
+    }
+    if (!rc)
+        *out = config;
+    return rc;
+}

@@ -1,0 +1,55 @@
+/* The tensors of the model: logical names, shapes, places in the network and
+ * what the rules make of them.  This table is the only bridge from libmup to
+ * the trainer: initialisation, forward multipliers and the optimizer read
+ * their factors here and nowhere else. */
+#ifndef MODEL_PARAMS_H
+#define MODEL_PARAMS_H
+
+#include "model/config.h"
+#include "mup/mup.h"
+
+/* Stored row-major as slices x rows x cols; slices is E for expert tensors,
+ * else 1.  Weights are (fan_out, fan_in); the embedding is (V, D), a lookup,
+ * so its fan_in is V and its fan_out D. */
+struct param {
+    char name[64]; /* "blocks.0.moe.up" */
+    struct mup_shape shape;
+    struct mup_scale scale;
+    int64_t slices, rows, cols;
+    int64_t first;   /* offset in elements in the flat parameter array */
+    int64_t count;   /* slices * rows * cols */
+    double init_std; /* 0 with ones = 0: starts at zero */
+    int ones;        /* norm gain: starts at one */
+    double forward;  /* multiplier of the tensor's output, all factors in */
+    double lr;       /* peak, of this tensor */
+    double eps;
+    double decay; /* torch-style: w -= lr * decay * w */
+};
+
+/* Indices of one block's tensors in the table. */
+struct block_params {
+    int norm_attn_in, q, k, v, o, norm_attn_out;
+    int norm_moe_in, router, gate, up, down, norm_moe_out;
+};
+
+struct params {
+    int n;
+    struct param *list;
+    struct block_params *block;     /* one per layer */
+    int embed, norm_final, unembed; /* unembed == embed when tied */
+    double readout;                 /* multiplier of the output logits */
+    double attention;               /* multiplier of q.k */
+    int64_t total;                  /* elements */
+    int64_t active;                 /* used by one token */
+};
+
+/* The table of a config.  MUP_USAGE for sizes that overflow or rules that
+ * give no finite factor.  Clear with params_clear. */
+int params_init(const struct run_config *config, struct params *out,
+                struct mup_error *err);
+void params_clear(struct params *params);
+
+/* Index by logical name, or -1. */
+int params_find(const struct params *params, const char *name);
+
+#endif
