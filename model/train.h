@@ -29,16 +29,16 @@ struct train_result {
     int64_t diverged_step;
     int64_t steps, tokens;
     int64_t resumed_from; /* step of the checkpoint that was continued, or 0 */
-    double loss;     /* mean of the last 5 % of steps, nats per token */
-    double val_loss; /* nats per token; NaN if diverged */
-    double val_bpb;  /* bits per byte; NaN if tokens are not bytes */
-    double flops;    /* model FLOP of the whole run */
-    double wall_s;   /* this process only */
+    double loss;          /* mean of the last 5 % of steps, nats per token */
+    double val_loss;      /* nats per token; NaN if diverged */
+    double val_bpb;       /* bits per byte; NaN if tokens are not bytes */
+    double flops;         /* model FLOP of the whole run */
+    double wall_s;        /* this process only */
 };
 
 /* Train config in dir (created if needed), continuing from its newest valid
  * checkpoint.  A dir that holds another config is refused (MUP_USAGE, names
- * the first differing key; RUN keys may differ).  Writes config.yaml,
+ * the first differing key; the sections run and launch may differ).  Writes config.yaml,
  * manifest.json, metrics.jsonl, events.jsonl, checkpoints/.  Divergence returns
  * MUP_OK with result->diverged set.  A finished run returns its result again
  * without training. */
@@ -60,10 +60,9 @@ int train_run(const struct run_config *config, const char *dir,
 /* Memory and work of a run, without running it. */
 struct train_plan {
     int64_t parameters, active_parameters;
-    int64_t arena_bytes;  /* all that our code allocates for the run */
-    int64_t peak_bytes;   /* expected peak resident memory of the process */
-    int64_t parameter_bytes, gradient_bytes, optimizer_bytes,
-        activation_bytes;
+    int64_t arena_bytes; /* all that our code allocates for the run */
+    int64_t peak_bytes;  /* expected peak resident memory of the process */
+    int64_t parameter_bytes, gradient_bytes, optimizer_bytes, activation_bytes;
     double flops_per_step, flops; /* model FLOP, forward + backward */
     int64_t tokens;
 };

@@ -1,0 +1,125 @@
+/* The network, written once against the op table: Grok-1's shape, a pre-norm
+ * and post-norm around every branch, grouped-query attention with RoPE and a
+ * logit soft-cap, a float router over all experts, dropless gated-GeLU
+ * experts.  Read model_forward (model.c), then model_backward (backward.c).
+ *
+ * Letters as in backend.h.  All memory is carved from one arena whose size
+ * model_layout computes before anything is allocated. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "model/backend.h"
+#include "model/params.h"
+
+/* A block of memory handed out in 64-byte steps.  base NULL: only counts. */
+struct arena {
+    char *base;
+    size_t used;
+};
+void *arena_take(struct arena *arena, size_t bytes);
+
+/* What one block keeps from the forward pass for the backward pass. */
+struct block_state {
+    struct view x;                 /* (N,D) residual entering attention */
+    struct view h;                 /* (N,D) normalised */
+    struct view rstd_in, rstd_out; /* (N,1) */
+    struct view q, k, v;           /* (N,H*K), (N,G*K) x 2; rotated */
+    struct view o, lse;            /* (N,H*K), (N,H) */
+    struct view branch;            /* (N,D) attention output, before its norm */
+    struct view x_moe;             /* (N,D) residual entering the experts */
+    struct view h_moe;             /* (N,D) normalised */
+    struct view rstd_moe_in, rstd_moe_out;
+    struct view logits, probs, router_lse; /* (N,E), (N,E), (N,1) */
+    struct view gates;                     /* (N,k) */
+    int32_t *expert, *row, *source;        /* R each */
+    int32_t *offset;                       /* E+1 */
+    struct view gate, up;                  /* (R,F) */
+    struct view out;                       /* (R,D) expert outputs */
+    struct view branch_moe;                /* (N,D) their weighted sum */
+};
+
+/* Memory shared by all blocks. */
+struct scratch {
+    struct view hidden[3];  /* (N,D) */
+    struct view ffn[2];     /* (R,F) */
+    struct view routed[2];  /* (R,D) */
+    struct view dq, dk, dv; /* as q, k, v */
+    struct view dlogits;    /* (N,E) */
+    struct view dgates;     /* (N,k) */
+    struct view attention;  /* 3*T*T elements */
+};
+
+/* Observer of a forward pass, for the coordinate check; members may be NULL.
+ * layer is -1 outside the blocks. */
+struct model_probe {
+    void *context;
+    /* An activation at a named place, e.g. "attn.out". */
+    void (*activation)(void *context, int layer, const char *name,
+                       struct view x);
+    /* Tensor `param` is about to be multiplied with x (rows by fan_in);
+     * offset: rows of each expert, NULL for a plain tensor. */
+    void (*product)(void *context, int param, struct view x,
+                    const int32_t *offset);
+    /* Mean |scaled q.k| over the causal pairs, before the cap. */
+    void (*attention_logits)(void *context, int layer, double mean_abs);
+};
+
+struct model {
+    struct backend *be;
+    struct run_config config;
+    struct params params;
+    struct view *weight, *grad;         /* per tensor: (slices*rows, cols) */
+    struct view all_weights, all_grads; /* (1, total) */
+    int64_t B, T, N, D, H, G, K, F, E, k, R, V, L;
+    struct view rope; /* (T,K) */
+    struct block_state *block;
+    struct view x_final, h_final, rstd_final,
+        logits; /* (N,D) x2, (N,1), (N,V) */
+    struct scratch scratch;
+    const struct model_probe *probe; /* NULL: none */
+    size_t parameter_bytes, gradient_bytes, activation_bytes;
+};
+
+/* Tables and sizes of the model of config for micro-batches of B sequences;
+ * no big memory yet.  Clear with model_clear. */
+int model_init(const struct run_config *config, struct backend *be,
+               struct model *out, struct mup_error *err);
+void model_clear(struct model *m);
+
+/* Point every view into arena (base NULL: count only).  Deterministic: the
+ * second call takes what the first one counted. */
+void model_layout(struct model *m, struct arena *arena);
+
+/* Fill weights by rule (seed: train.seed, keyed by tensor name and index) and
+ * the rotary table. */
+void model_initialise(struct model *m);
+
+/* Losses as sums over the micro-batch, added to what they hold. */
+struct model_losses {
+    double sums[2];   /* cross-entropy (nats), lse^2 of the output */
+    double router[2]; /* balance over sequences and layers, lse^2 */
+};
+
+/* How much of the global batch one token and one sequence are.  tokens: only
+ * the first so many rows of the micro-batch count, 0 = all. */
+struct loss_scale {
+    double per_token;    /* 1 / global tokens, 0: no gradient wanted */
+    double per_sequence; /* 1 / global sequences */
+    int64_t tokens;
+};
+
+/* input, target: N token ids.  With scale->per_token > 0, logits hold their
+ * gradient afterwards, ready for model_backward. */
+void model_forward(struct model *m, const int32_t *input, const int32_t *target,
+                   const struct loss_scale *scale, struct model_losses *losses);
+
+/* Adds the gradients of the last model_forward to m->grad. */
+void model_backward(struct model *m, const int32_t *input,
+                    const struct loss_scale *scale);
+
+/* Multiply-adds as 2 FLOP, forward + backward, of one sequence: 6 per active
+ * matrix element and token, plus causal attention at half. */
+double model_flops_per_sequence(const struct params *params,
+                                const struct model_config *config);
+
+#endif
