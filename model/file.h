@@ -27,8 +27,7 @@ void file_replace_abandon(struct file_replace *f);
  * left by a crash is cut off first when repair is nonzero. */
 int file_append_open(const char *path, int repair, int *fd,
                      struct mup_error *err);
-int file_append(int fd, const char *text, size_t bytes,
-                struct mup_error *err);
+int file_append(int fd, const char *text, size_t bytes, struct mup_error *err);
 
 /* The whole file, NUL-terminated, at most max_bytes; takes: caller frees. */
 int file_read(const char *path, size_t max_bytes, char **text, size_t *bytes,
