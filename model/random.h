@@ -25,6 +25,11 @@ double random_uniform(const struct random_key *key, uint64_t index);
 /* Standard normal by Box-Muller; one per index. */
 double random_normal(const struct random_key *key, uint64_t index);
 
+/* out[i] = random_normal(key, first + i) for i < n, to the bit, at half the
+ * cost (two normals come from one block). */
+void random_normals(const struct random_key *key, uint64_t first, int64_t n,
+                    double *out);
+
 /* Uniform integer in [0,n), n >= 1, without modulo bias worth 2^-53. */
 int64_t random_below(const struct random_key *key, uint64_t index, int64_t n);
 
