@@ -11,8 +11,9 @@
 #include "mup/mup.h"
 
 /* |slope| up to OK passes, above FAIL fails, between is inconclusive
- * (steps >= 2; docs/mathematics.md says why these numbers). */
-#define MUP_COORD_OK 0.10
+ * (docs/mathematics.md says why these numbers).  At step 1, where logits are
+ * expected to fall, a fall by no more than FAIL beyond that is "expected". */
+#define MUP_COORD_OK   0.10
 #define MUP_COORD_FAIL 0.25
 
 enum mup_verdict {
@@ -34,31 +35,37 @@ enum mup_quantity {
 };
 
 struct mup_coord_row {
-    const char *name;     /* as recorded, e.g. "blocks.0.moe.router.logits" */
-    int quantity;         /* enum mup_quantity */
-    int step;             /* 1 = initialisation */
-    double slope;         /* mean of the per-seed slopes */
-    double slope_lo;      /* 95 % interval over seeds; equal to slope for */
-    double slope_hi;      /* a single seed */
-    double expected;      /* the slope that theory expects here */
-    int verdict;          /* enum mup_verdict */
-    const char *cause;    /* likely cause where verdict is FAIL, else "" */
+    const char *name;  /* as recorded, e.g. "blocks.0.moe.router.logits" */
+    int quantity;      /* enum mup_quantity */
+    int step;          /* 1 = initialisation */
+    double slope;      /* mean of the per-seed slopes */
+    double slope_lo;   /* 95 % interval over seeds; equal to slope for */
+    double slope_hi;   /* a single seed */
+    double expected;   /* the slope that theory expects here */
+    int verdict;       /* enum mup_verdict */
+    const char *cause; /* likely cause where verdict is FAIL, else "" */
 };
 
 /* Fill slope, interval, expected, verdict and cause of row, whose name,
  * quantity and step are set.  value[s * n_widths + w] is the observation of
  * seed s at width[w]; non-finite or non-positive observations make the row
- * FAIL (a quantity that died or exploded).  head_size_grows: attention logits
- * may then fall as width^-1/2 at step 1.  n_widths >= 2, n_seeds >= 1, else
- * MUP_USAGE. */
+ * FAIL with slope NAN (a quantity that died or exploded), except that zero
+ * everywhere is "expected" for logits at step 1 and updates at step 2
+ * (zero-initialised readout or query).  head_size_grows: attention logits may
+ * then fall as width^-1/2 at step 1.  MUP_USAGE, row untouched, for fewer than
+ * 2 different widths or 1 seed. */
 int mup_coord_judge(struct mup_coord_row *row, const double *width,
                     int n_widths, const double *value, int n_seeds,
                     int head_size_grows, struct mup_error *err);
 
-/* Overall: FAIL if any row fails, else INCONCLUSIVE if any row is, else OK.
- * *worst receives the index of the row that decides (-1 for none). */
-int mup_coord_overall(const struct mup_coord_row *rows, int n_rows,
-                      int *worst);
+/* Overall: FAIL if any row fails, else INCONCLUSIVE if any row is or there is
+ * none, else OK.  *worst (may be NULL) receives the index of the row that
+ * decides, the one farthest from its expected slope (-1 for none). */
+int mup_coord_overall(const struct mup_coord_row *rows, int n_rows, int *worst);
+
+/* t with P(|T| <= t) = confidence for Student's t with df degrees of freedom,
+ * e.g. 4.303 for (0.95, 2); NAN for arguments that make no sense. */
+double mup_student_t(double confidence, int df);
 
 const char *mup_verdict_name(int verdict); /* ok expected FAIL inconclusive */
 

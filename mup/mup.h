@@ -13,8 +13,9 @@
  *     std = base_std * s.init_std;      lr = base_lr * s.lr;   ...
  *
  * Invariant: every factor is relative to the base model and is exactly 1 when
- * both dimensions equal their base.  Nothing here allocates, prints or keeps
- * state; C11 and libm are all it needs. */
+ * both dimensions equal their base (the decay of tensors that never decay is
+ * 0).  Nothing here allocates, prints or keeps state; C11 and libm are all it
+ * needs. */
 #ifndef MUP_H
 #define MUP_H
 
@@ -91,7 +92,8 @@ struct mup_rules {
 };
 
 /* Factors relative to base.  weight_decay multiplies the decay of an optimizer
- * that applies w -= lr_tensor * decay_tensor * w (torch's AdamW). */
+ * that applies w -= lr_tensor * decay_tensor * w (torch's AdamW); it is 0 for
+ * gains and biases (MUP_VECTOR, MUP_FIXED).  eps is 1 for SGD. */
 struct mup_scale {
     double init_std;
     double forward;
@@ -101,8 +103,8 @@ struct mup_scale {
 };
 
 /* Factors of one tensor.  MUP_USAGE, with the tensor's name, for sizes below
- * one, a role that the dimensions contradict, or a factor that is not finite;
- * out is then untouched. */
+ * one, a role that the dimensions contradict, or unknown rules; out is then
+ * untouched. */
 int mup_scale(const struct mup_rules *rules, const struct mup_shape *shape,
               struct mup_scale *out, struct mup_error *err);
 
