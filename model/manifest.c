@@ -1,0 +1,98 @@
+#include "model/manifest.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include "model/file.h"
+
+static void cpu_name(char *out, size_t bytes)
+{
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[512];
+
+    snprintf(out, bytes, "unknown");
+    while (f && fgets(line, sizeof(line), f)) {
+        char *colon = strchr(line, ':');
+
+        if (colon && !strncmp(line, "model name", 10)) {
+            colon[strcspn(colon, "\n")] = '\0';
+            snprintf(out, bytes, "%s", colon + 2);
+            break;
+        }
+    }
+    if (f)
+        (void)fclose(f); /* only read from */
+}
+
+/* corpus.bin is described by corpus.json, written by corpus_prepare. */
+static json_t *corpus_description(const char *shard)
+{
+    char path[FIELD_TEXT_BYTES + 8];
+    size_t n = strlen(shard);
+    const char *tail;
+
+    snprintf(path, sizeof(path), "%s", shard);
+    if (n > 4 && !strcmp(path + n - 4, ".bin"))
+        path[n - 4] = '\0';
+    tail = strlen(path) > 6 ? path + strlen(path) - 6 : "";
+    if (!strcmp(tail, "-valid"))
+        path[strlen(path) - 6] = '\0';
+    strncat(path, ".json", sizeof(path) - strlen(path) - 1);
+    return json_load_file(path, 0, NULL);
+}
+
+static json_t *describe_data(const char *source, const struct data *data)
+{
+    char hash[33];
+    json_t *corpus = data->synthetic ? NULL : corpus_description(source);
+
+    snprintf(hash, sizeof(hash), "%016" PRIx64 "%016" PRIx64, data->hash[1],
+             data->hash[0]);
+    return json_pack("{s:s, s:s, s:I, s:o*}", "source", source, "xxh3_128",
+                     hash, "tokens",
+                     (json_int_t)(data->synthetic ? 0 : data->shard.tokens),
+                     "corpus", corpus);
+}
+
+int manifest_write(const char *dir, const struct trainer *t,
+                   struct mup_error *err)
+{
+    struct utsname host = { 0 };
+    struct file_replace f;
+    char cpu[256], path[1024], date[32];
+    time_t now = time(NULL);
+    struct tm utc;
+    json_t *json;
+    int rc;
+
+    (void)uname(&host);
+    cpu_name(cpu, sizeof(cpu));
+    strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    json = json_pack(
+        "{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:o, "
+        "s:o}",
+        "version", MUTRANSFER_VERSION, "revision", MUTRANSFER_REVISION,
+        "compiler", MUTRANSFER_COMPILER, "ruleset", MUP_RULESET_VERSION,
+        "started", date, "host", host.nodename, "system", host.release, "cpu",
+        cpu, "backend", t->be.name, "seed", (json_int_t)t->config.train.seed,
+        "parameters", (json_int_t)t->model.params.total, "arena_bytes",
+        (json_int_t)t->arena_bytes, "train",
+        describe_data(t->config.data.train, &t->train), "valid",
+        describe_data(t->config.data.valid, &t->valid));
+    if (!json)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for manifest.json");
+    snprintf(path, sizeof(path), "%s/manifest.json", dir);
+    rc = file_replace_open(path, &f, err);
+    if (!rc) {
+        (void)json_dumpf(json, f.out, JSON_INDENT(2)); /* commit checks */
+        (void)fputc('\n', f.out);
+        rc = file_replace_commit(&f, err);
+    }
+    json_decref(json);
+    return rc;
+}

@@ -1,0 +1,157 @@
+#include "model/run_log.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "model/file.h"
+
+#define LOG_MAX_BYTES ((size_t)1 << 30)
+
+/* Keep only the whole lines of steps up to `step`. */
+static int trim_metrics(const char *path, int64_t step, struct mup_error *err)
+{
+    char *text = NULL, *line, *end;
+    struct file_replace f;
+    size_t bytes = 0;
+    int rc;
+
+    if (access(path, F_OK) != 0)
+        return MUP_OK;
+    rc = file_read(path, LOG_MAX_BYTES, &text, &bytes, err);
+    if (!rc)
+        rc = file_replace_open(path, &f, err);
+    if (rc) {
+        free(text);
+        return rc;
+    }
+    for (line = text; (end = strchr(line, '\n')); line = end + 1) {
+        json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
+
+        if (object &&
+            json_integer_value(json_object_get(object, "step")) <= step)
+            (void)fwrite(line, 1, (size_t)(end + 1 - line), f.out);
+        json_decref(object);
+    }
+    free(text);
+    return file_replace_commit(&f, err);
+}
+
+int run_log_open(const char *dir, int64_t step, struct run_log *out,
+                 struct mup_error *err)
+{
+    struct run_log log = { -1, -1 };
+    char path[1100];
+    int rc;
+
+    snprintf(path, sizeof(path), "%s/metrics.jsonl", dir);
+    rc = trim_metrics(path, step, err);
+    if (!rc)
+        rc = file_append_open(path, 1, &log.metrics, err);
+    snprintf(path, sizeof(path), "%s/events.jsonl", dir);
+    if (!rc)
+        rc = file_append_open(path, 1, &log.events, err);
+    if (rc)
+        run_log_close(&log);
+    else
+        *out = log;
+    return rc;
+}
+
+void run_log_close(struct run_log *log)
+{
+    if (log->metrics >= 0)
+        (void)close(log->metrics); /* every line was checked when written */
+    if (log->events >= 0)
+        (void)close(log->events);
+    log->metrics = log->events = -1;
+}
+
+static int append(int fd, json_t *object, struct mup_error *err)
+{
+    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    size_t n = text ? strlen(text) : 0;
+    int rc;
+
+    json_decref(object);
+    if (!text)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for a log line");
+    text[n] = '\n'; /* instead of the NUL: the length is passed */
+    rc = file_append(fd, text, n + 1, err);
+    free(text);
+    return rc;
+}
+
+int run_log_metric(struct run_log *log, json_t *object, struct mup_error *err)
+{
+    return append(log->metrics, object, err);
+}
+
+int run_log_event(struct run_log *log, json_t *object, struct mup_error *err)
+{
+    return append(log->events, object, err);
+}
+
+json_t *run_log_real(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *run_log_new_event(const char *name, int64_t step)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return json_pack("{s:s, s:f, s:I, s:I}", "event", name, "time",
+                     (double)now.tv_sec + (double)now.tv_nsec / 1e9, "pid",
+                     (json_int_t)getpid(), "step", (json_int_t)step);
+}
+
+static double real(json_t *event, const char *key)
+{
+    json_t *value = json_object_get(event, key);
+
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static int parse_end(json_t *event, struct train_result *out)
+{
+    const char *name = json_string_value(json_object_get(event, "event"));
+
+    if (!name || (strcmp(name, "done") != 0 && strcmp(name, "diverged") != 0))
+        return 0;
+    memset(out, 0, sizeof(*out));
+    out->diverged = !strcmp(name, "diverged");
+    out->steps = json_integer_value(json_object_get(event, "step"));
+    out->diverged_step = out->diverged ? out->steps : 0;
+    out->tokens = json_integer_value(json_object_get(event, "tokens"));
+    out->loss = real(event, "loss");
+    out->val_loss = real(event, "val_loss");
+    out->val_bpb = real(event, "val_bpb");
+    out->flops = real(event, "flops");
+    out->wall_s = real(event, "wall_s");
+    return 1;
+}
+
+int run_log_result(const char *dir, struct train_result *result)
+{
+    char path[1100], *text = NULL, *line, *end;
+    size_t bytes = 0;
+    int found = 0;
+
+    snprintf(path, sizeof(path), "%s/events.jsonl", dir);
+    if (file_read(path, LOG_MAX_BYTES, &text, &bytes, NULL) != MUP_OK)
+        return 0;
+    for (line = text; (end = strchr(line, '\n')); line = end + 1) {
+        json_t *event = json_loadb(line, (size_t)(end - line), 0, NULL);
+
+        if (event && parse_end(event, result))
+            found = 1;
+        json_decref(event);
+    }
+    free(text);
+    return found;
+}
