@@ -74,13 +74,14 @@ struct schema {
 void config_defaults(const struct schema *schema, void *config);
 
 /* Set "train.lr" from text.  MUP_USAGE for an unknown key (the sentence names
- * the nearest key), text that is no value of the type, or out of range. */
+ * the nearest key), text that is no value of the type (or no UTF-8), or out of
+ * range; config is then untouched. */
 int config_set(const struct schema *schema, void *config, const char *key,
                const char *text, struct mup_error *err);
 
 /* Read a YAML file of "section: { key: value }" on top of what config holds.
- * Errors begin with "file:line: ".  Duplicate keys, unknown sections and
- * wrong node kinds are errors. */
+ * Errors in it begin with "file:line: ".  Duplicate keys, unknown sections and
+ * wrong node kinds are errors; config is then untouched. */
 int config_load(const struct schema *schema, void *config, const char *path,
                 struct mup_error *err);
 
@@ -89,8 +90,9 @@ int config_require(const struct schema *schema, const void *config,
                    struct mup_error *err);
 
 /* Write the resolved config as YAML; it parses to itself, floats in the
- * shortest form that reads back to the same bits.  comments != 0 adds each
- * key's help and role. */
+ * shortest form that reads back to the same bits.  A key without default that
+ * was not given is written as a comment.  comments != 0 adds each key's help
+ * and role.  MUP_SYSTEM if out cannot be written. */
 int config_dump(const struct schema *schema, const void *config, int comments,
                 FILE *out, struct mup_error *err);
 
@@ -98,7 +100,8 @@ int config_dump(const struct schema *schema, const void *config, int comments,
 const struct field *config_find(const struct schema *schema, const char *key,
                                 const struct section **section);
 
-/* Nearest full key by edit distance (for suggestions), or NULL. */
+/* Nearest full key by edit distance (for suggestions), or NULL.  Letters are
+ * inserted and deleted only, so that a long name finds its abbreviation. */
 const char *config_nearest(const struct schema *schema, const char *key,
                            char *buffer, size_t bytes);
 
@@ -121,7 +124,8 @@ void config_reference(const struct schema *schema, FILE *out);
 int parse_real(const char *text, double *out, struct mup_error *err);
 int parse_int(const char *text, int64_t *out, struct mup_error *err);
 
-/* Shortest decimal form that reads back to the same double.  bytes >= 32. */
+/* Fewest digits that read back to the same double: 0.001, 1e-5, 1000, 2e9.
+ * bytes >= 32. */
 void format_real(double value, char *buffer, size_t bytes);
 
 const char *field_role_name(int role); /* transfer fixed scale run */
