@@ -38,6 +38,7 @@ struct run {
     int64_t started_step;
     double *load; /* E */
     int64_t resumed_from;
+    double val_loss; /* of the last step, NaN until evaluated */
 };
 
 static double now_s(void)
@@ -362,6 +363,7 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
     double val_loss = NAN;
     struct trainer_step s;
     int rc = trainer_step(&r->trainer, r->step, &s, err);
+    int evaluate;
 
     if (rc)
         return rc;
@@ -371,16 +373,14 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
         r->tail_sum += s.loss;
         r->tail_steps++;
     }
-    if (!*diverged && c->run.eval_every && r->step < c->train.steps &&
-        r->step % c->run.eval_every == 0)
+    evaluate =
+        !*diverged && (r->step == c->train.steps ||
+                       (c->run.eval_every && r->step % c->run.eval_every == 0));
+    if (evaluate)
         rc = trainer_evaluate(&r->trainer, &val_loss, err);
-    if (!rc && (r->step < c->train.steps || *diverged))
+    r->val_loss = val_loss;
+    if (!rc)
         rc = log_step(r, &s, val_loss, err);
-    else if (!rc) {
-        rc = trainer_evaluate(&r->trainer, &val_loss, err);
-        if (!rc)
-            rc = log_step(r, &s, val_loss, err);
-    }
     if (!rc && !*diverged && c->run.checkpoint_every &&
         r->step % c->run.checkpoint_every == 0)
         rc = save(r, err);
@@ -407,7 +407,9 @@ static int loop(struct run *r, struct train_result *result,
         result->diverged_step = r->step;
         return finish(r, "diverged", result, err);
     }
-    rc = trainer_evaluate(&r->trainer, &result->val_loss, err);
+    if (isnan(r->val_loss)) /* saved at the last step, then killed */
+        rc = trainer_evaluate(&r->trainer, &r->val_loss, err);
+    result->val_loss = r->val_loss;
     if (!rc && r->trainer.valid.byte_level)
         result->val_bpb = result->val_loss / LN2;
     result->wall_s = now_s() - r->started;
