@@ -1,0 +1,13 @@
+/* Ctrl-C, SIGTERM and SIGHUP as a question that a training loop asks. */
+#ifndef LAUNCHER_STOP_H
+#define LAUNCHER_STOP_H
+
+/* From now on the first signal is only remembered; a second one of the same
+ * kind ends the process at once. */
+void stop_watch(void);
+
+/* The signal that asked to stop, or 0.  Has the form of a should_stop hook;
+ * context is not used. */
+int stop_requested(void *context);
+
+#endif

@@ -1,0 +1,201 @@
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "launcher/json.h"
+#include "launcher/plan.h"
+#include "launcher/terminal.h"
+#include "launcher/units.h"
+#include "launcher/verbs.h"
+#include "model/backend.h"
+
+static const struct option options[] = {
+    OPTION_JSON,
+    { 0 },
+};
+
+struct findings {
+    char cpu[128];
+    char backends[128]; /* that this CPU runs */
+    char fastest[16];
+    long cores;
+    double memory_bytes, disk_bytes;
+    double gemm_flops;     /* FLOP/s of one core, 512^3 products */
+    struct plan_speed run; /* of the default model at width 64 */
+    int gnuplot;
+};
+
+/* "model name" of /proc/cpuinfo, "" elsewhere. */
+static void find_cpu(struct findings *f)
+{
+    FILE *in = fopen("/proc/cpuinfo", "r");
+    char line[256];
+
+    while (in && !f->cpu[0] && fgets(line, sizeof(line), in)) {
+        char *colon = strchr(line, ':');
+
+        if (strncmp(line, "model name", 10) != 0 || !colon)
+            continue;
+        line[strcspn(line, "\n")] = 0;
+        snprintf(f->cpu, sizeof(f->cpu), "%.120s", colon + 2);
+    }
+    if (in)
+        (void)fclose(in);
+}
+
+static void find_backends(struct findings *f)
+{
+    static const char *const names[] = { "fast-v4", "fast-v3", "fast-v2", "ref",
+                                         "ref64" };
+    struct backend be;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        size_t used = strlen(f->backends);
+
+        if (backend_open(names[i], &be, NULL) == MUP_OK)
+            snprintf(f->backends + used, sizeof(f->backends) - used, "%s%s",
+                     used ? " " : "", names[i]);
+    }
+    if (backend_open("auto", &be, NULL) == MUP_OK)
+        snprintf(f->fastest, sizeof(f->fastest), "%s", be.name);
+}
+
+/* Whether an executable of that name lies on PATH. */
+static int on_path(const char *name)
+{
+    const char *path = getenv("PATH");
+    char file[4096];
+
+    while (path && *path) {
+        size_t len = strcspn(path, ":");
+
+        snprintf(file, sizeof(file), "%.*s/%s", (int)len, path, name);
+        if (access(file, X_OK) == 0)
+            return 1;
+        path += len + (path[len] == ':');
+    }
+    return 0;
+}
+
+static int measure_gemm(struct findings *f, struct mup_error *err)
+{
+    enum { N = 512 };
+    struct view a, b, c;
+    struct backend be;
+    double start, elapsed = 0;
+    int runs = 0;
+    int rc = backend_open("auto", &be, err);
+
+    if (rc != MUP_OK)
+        return rc;
+    a = view_of(be.ops->alloc(&be, N * N * sizeof(float)), N, N);
+    b = view_of(be.ops->alloc(&be, N * N * sizeof(float)), N, N);
+    c = view_of(be.ops->alloc(&be, N * N * sizeof(float)), N, N);
+    if (!a.data || !b.data || !c.data)
+        rc = mup_fail(err, MUP_SYSTEM, "out of memory");
+    if (rc == MUP_OK)
+        be.ops->gemm(&be, c, a, b, 0, 1, 1, 0); /* warm-up */
+    start = clock_s();
+    while (rc == MUP_OK && elapsed < 0.2) {
+        be.ops->gemm(&be, c, a, b, 0, 1, 1, 0);
+        elapsed = clock_s() - start;
+        runs++;
+    }
+    if (rc == MUP_OK)
+        f->gemm_flops = 2.0 * N * N * N * runs / elapsed;
+    be.ops->free(&be, a.data);
+    be.ops->free(&be, b.data);
+    be.ops->free(&be, c.data);
+    return rc;
+}
+
+static int measure_run(struct findings *f, struct mup_error *err)
+{
+    char lr[] = "train.lr=2^-7", width[] = "model.width=64";
+    char base[] = "mup.base_width=64";
+    char *overrides[] = { lr, width, base };
+    struct run_config config;
+    int rc = run_config_load(NULL, overrides, 3, &config, err);
+
+    return rc ? rc : plan_measure(&config, 0.5, &f->run, err);
+}
+
+static json_t *findings_json(const struct findings *f)
+{
+    json_t *o = json_object();
+
+    json_object_set_new(o, "cpu", json_string(f->cpu));
+    json_object_set_new(o, "cores", json_integer(f->cores));
+    json_object_set_new(o, "memory_bytes", json_number(f->memory_bytes));
+    json_object_set_new(o, "disk_bytes", json_number(f->disk_bytes));
+    json_object_set_new(o, "backends", json_string(f->backends));
+    json_object_set_new(o, "backend", json_string(f->fastest));
+    json_object_set_new(o, "gemm_flops_per_s", json_number(f->gemm_flops));
+    json_object_set_new(o, "training_flops_per_s",
+                        json_number(f->run.flops_per_s));
+    json_object_set_new(o, "gnuplot", json_boolean(f->gnuplot));
+    return o;
+}
+
+static void print_text(const struct findings *f)
+{
+    printf("cpu       %s, %ld cores\n", f->cpu[0] ? f->cpu : "unknown",
+           f->cores);
+    printf("memory    %s\n", units_bytes(f->memory_bytes).text);
+    printf("disk      %s free here\n", units_bytes(f->disk_bytes).text);
+    printf("backends  %s ('auto' takes %s)\n", f->backends, f->fastest);
+    printf("speed     %s of one core in matrix products, %s in training at "
+           "width 64\n",
+           units_si(f->gemm_flops, "FLOP/s").text,
+           units_si(f->run.flops_per_s, "FLOP/s").text);
+    printf("gnuplot   %s\n", f->gnuplot
+                                 ? "yes"
+                                 : "missing: reports have no pictures (apt-get "
+                                   "install gnuplot-nox)");
+    printf("cuda, mpi, slurm  not in this version\n");
+}
+
+static int run(const struct args *args, struct mup_error *err)
+{
+    struct findings f = { 0 };
+    struct statvfs disk;
+    int rc;
+
+    find_cpu(&f);
+    find_backends(&f);
+    f.cores = sysconf(_SC_NPROCESSORS_ONLN);
+#ifdef _SC_PHYS_PAGES
+    f.memory_bytes =
+        (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+#endif
+    if (statvfs(".", &disk) == 0)
+        f.disk_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
+    f.gnuplot = on_path("gnuplot");
+    rc = measure_gemm(&f, err);
+    if (rc == MUP_OK)
+        rc = measure_run(&f, err);
+    if (rc != MUP_OK)
+        return rc;
+    if (args_given(args, "json"))
+        return json_print(findings_json(&f), err);
+    print_text(&f);
+    return MUP_OK;
+}
+
+const struct verb verb_doctor = {
+    "doctor",
+    "",
+    0,
+    0,
+    0,
+    "what this machine can do, what is missing, how fast it is",
+    "Measures this machine for a second: cores, memory, instruction sets, "
+    "speed\n"
+    "of matrix products and of training.",
+    "mutransfer doctor",
+    options,
+    run,
+};

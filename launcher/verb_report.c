@@ -1,0 +1,155 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "launcher/json.h"
+#include "launcher/paths.h"
+#include "launcher/terminal.h"
+#include "launcher/units.h"
+#include "launcher/verbs.h"
+#include "plots/plot.h"
+#include "sweep/report.h"
+
+static const struct option options[] = {
+    OPTION_JSON,
+    { 0 },
+};
+
+static const int kinds[] = { PLOT_LR, PLOT_COORD, PLOT_LOSS, PLOT_LOAD };
+
+/* Pictures are an addition: without gnuplot the numbers still stand. */
+static void draw_all(const char *dir, struct terminal *t)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        char name[64], dat[4096];
+        struct mup_error err = { 0 };
+        int rc;
+
+        snprintf(name, sizeof(name), "plots/%s.dat", plot_kind_name(kinds[i]));
+        if (path_join(dir, name, dat, sizeof(dat), NULL) != MUP_OK ||
+            !path_exists(dat))
+            continue;
+        rc = plot_draw(dir, kinds[i], PLOT_SVG, NULL, &err);
+        if (rc == MUP_OK)
+            rc = plot_draw(dir, kinds[i], PLOT_PNG, NULL, &err);
+        if (rc != MUP_OK) {
+            terminal_note(t, "warning: no picture '%s': %s",
+                          plot_kind_name(kinds[i]), err.text);
+            return;
+        }
+    }
+}
+
+static void print_optimum(const struct transfer_optimum *o)
+{
+    printf("  width %5.0f  best lr 2^%.2f [%.2f, %.2f]  loss %.4f", o->width,
+           o->log2_lr, o->log2_lr_lo, o->log2_lr_hi, o->loss);
+    if (o->diverged)
+        printf("  %d diverged", o->diverged);
+    if (o->edge)
+        printf("  at the %s edge of the grid: widen it",
+               o->edge < 0 ? "lower" : "upper");
+    printf("\n");
+}
+
+static void print_transfer(int parametrization, const struct transfer_report *t)
+{
+    printf("%s: %s, drift %+.2f [%+.2f, %+.2f] octaves per doubling\n",
+           mup_parametrization_name(parametrization),
+           transfer_verdict_name(t->verdict), t->drift, t->drift_lo,
+           t->drift_hi);
+    if (t->reason[0])
+        printf("  %s\n", t->reason);
+    for (int i = 0; i < t->n_widths; i++)
+        print_optimum(&t->optimum[i]);
+    if (isfinite(t->regret))
+        printf("  the narrowest width's rate costs %.2f %% of loss at the "
+               "widest [%.2f, %.2f]\n",
+               100 * t->regret, 100 * t->regret_lo, 100 * t->regret_hi);
+    printf("  wider is better: %s%s%s\n",
+           t->wider_is_better > 0    ? "yes"
+           : t->wider_is_better == 0 ? "no"
+                                     : "cannot say",
+           t->wider_reason[0] ? ": " : "", t->wider_reason);
+}
+
+/* The verdict that counts: muP's, or the only one. */
+static int exit_code(const struct report *r)
+{
+    const struct transfer_report *t = NULL;
+
+    for (int i = 0; i < r->n_parametrizations; i++)
+        if (!t || r->parametrization[i] == MUP_MUP)
+            t = &r->transfer[i];
+    if (!t || t->verdict == TRANSFER_INCONCLUSIVE)
+        return MUP_INCONCLUSIVE;
+    return t->verdict == TRANSFER_DRIFTS ? MUP_NEGATIVE : MUP_OK;
+}
+
+static int print_json(const char *dir, struct mup_error *err)
+{
+    char path[4096];
+    json_t *o;
+    int rc = path_join(dir, "report.json", path, sizeof(path), err);
+
+    if (rc != MUP_OK)
+        return rc;
+    o = json_load_file(path, 0, NULL);
+    if (!o)
+        return mup_fail(err, MUP_CORRUPT, "'%s' is not JSON", path);
+    return json_print(o, err);
+}
+
+static void print_text(const char *dir, const struct report *r)
+{
+    char *picture = NULL;
+
+    printf("%s\n\n", r->finding);
+    for (int i = 0; i < r->n_parametrizations; i++)
+        print_transfer(r->parametrization[i], &r->transfer[i]);
+    if (isatty(STDOUT_FILENO) &&
+        plot_draw(dir, PLOT_LR, PLOT_DUMB, &picture, NULL) == MUP_OK && picture)
+        printf("%s\n", picture);
+    free(picture);
+    printf("report: %s/report.html\n", dir);
+}
+
+static int run(const struct args *args, struct mup_error *err)
+{
+    const char *dir = args->operands[0];
+    struct report report = { 0 };
+    struct terminal terminal;
+    int rc = path_expect(dir, PATH_SWEEP_DIR, err);
+
+    if (rc != MUP_OK)
+        return rc;
+    terminal_init(&terminal, args->quiet);
+    rc = report_write(dir, &report, err);
+    if (rc != MUP_OK && rc != MUP_INCONCLUSIVE)
+        return rc;
+    draw_all(dir, &terminal);
+    rc = html_write(dir, err);
+    if (rc != MUP_OK)
+        return rc;
+    if (args_given(args, "json"))
+        rc = print_json(dir, err);
+    else
+        print_text(dir, &report);
+    return rc == MUP_OK ? exit_code(&report) : rc;
+}
+
+const struct verb verb_report = {
+    "report",
+    "DIR",
+    1,
+    1,
+    0,
+    "optimum per width, drift, regret, verdict, pictures, report.html",
+    "Reads a sweep and the coordinate checks and target run beside it, and\n"
+    "writes report.json, report.html and plots/.  Exit code by the verdict on\n"
+    "muP: 0 stable, 1 the optimum drifts, 8 the data does not decide.",
+    "mutransfer report runs/quickstart",
+    options,
+    run,
+};
