@@ -1,0 +1,106 @@
+# Targets for people, included by the Makefile.
+
+TEST_SH := $(wildcard tests/*.sh)
+TEST_SH := $(filter-out tests/lint.sh tests/run.sh tests/soak_%,$(TEST_SH))
+
+setup: ## install the Debian packages that are missing
+	@launcher/setup.sh build
+
+# After setup make starts anew: the compiler may have just come.
+quickstart: setup ## the whole story on a CPU in 5 minutes [CORPUS=FOLDER]
+	@$(MAKE) --no-print-directory -j$(shell nproc) all
+	@MUTRANSFER=$(BIN) launcher/quickstart.sh $(CORPUS)
+
+corpus: all ## prepare the debdoc corpus (67 MB to fetch)
+	@MUTRANSFER=$(BIN) configs/corpus.sh debdoc
+
+test: setup ## build and run all tests
+	@$(MAKE) --no-print-directory -j$(shell nproc) build-tests
+	@tests/run.sh $(B) $(TEST_BIN) $(TEST_SH)
+
+check: test
+
+.PHONY: build-tests test-unit
+build-tests: $(BIN) $(B)/libmup.a $(TEST_BIN)
+
+test-unit: ## build and run the unit tests alone [T=test_name ...]
+	@$(MAKE) --no-print-directory -j$(shell nproc) build-tests
+	@tests/run.sh $(B) $(if $(T),$(T:%=$(B)/tests/%),$(TEST_BIN))
+
+soak: build-tests ## the long tests: kill loops, statistical coverage
+	@tests/run.sh $(B) $(wildcard tests/soak_*.sh)
+
+lint: ## format, static analysis and the rules of the house
+	@launcher/setup.sh build lint
+	@$(MAKE) --no-print-directory -j$(shell nproc) all compile_commands.json
+	@tests/lint.sh $(B)
+
+bench: ## speed against this machine's own limit
+	@$(MAKE) --no-print-directory all $(BENCH_BIN)
+	@for b in $(BENCH_BIN); do $$b || exit; done
+
+# ---- fuzzing: make fuzz T=60 (seconds each) --------------------------------------
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
+FUZZ_LIB := $(LIB_SRC) $(VERB_SRC)
+FUZZ_CFLAGS := -std=c11 -D_POSIX_C_SOURCE=200809L -I. -O1 -g \
+    -fsanitize=fuzzer-no-link,address,undefined \
+    -DMUTRANSFER_VERSION='"$(VERSION)"' -DMUTRANSFER_REVISION='"fuzz"' \
+    -DMUTRANSFER_COMPILER='"clang"'
+FUZZ_OBJ := $(FUZZ_LIB:%.c=build/fuzz/%.o) build/fuzz/model/cpu/ref-f32.o \
+    build/fuzz/model/cpu/ref-f64.o build/fuzz/model/cpu/fast-v2.o \
+    build/fuzz/model/cpu/fast-v3.o build/fuzz/model/cpu/fast-v4.o
+
+build/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$<)clang $(FUZZ_CFLAGS) -c $< -o $@
+build/fuzz/model/cpu/ref-f32.o: model/cpu/ref.c
+	@mkdir -p $(@D)
+	$(Q)clang $(FUZZ_CFLAGS) -DREF_REAL=float -c $< -o $@
+build/fuzz/model/cpu/ref-f64.o: model/cpu/ref.c
+	@mkdir -p $(@D)
+	$(Q)clang $(FUZZ_CFLAGS) -DREF_REAL=double -c $< -o $@
+build/fuzz/model/cpu/fast-%.o: model/cpu/fast.c
+	@mkdir -p $(@D)
+	$(Q)clang $(FUZZ_CFLAGS) -march=x86-64-$* -DFAST_ISA=$* -c $< -o $@
+build/fuzz/libmutransfer.a: $(FUZZ_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libmutransfer.a
+	$(call say,FUZZ,$<)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $< \
+	    build/fuzz/libmutransfer.a $(LIBS)
+
+fuzz: ## every fuzz target for T seconds (60)
+	@launcher/setup.sh build fuzz
+	@$(MAKE) --no-print-directory -j$(shell nproc) $(FUZZ_BIN)
+	@set -e; for f in $(FUZZ_BIN); do name=$${f##*/fuzz_}; \
+	    mkdir -p build/fuzz/corpus/$$name; \
+	    echo "fuzzing $$name"; \
+	    $$f -max_total_time=$(or $(T),60) -verbosity=0 -print_final_stats=1 \
+	        -artifact_prefix=build/fuzz/crash-$$name- \
+	        build/fuzz/corpus/$$name $(wildcard tests/fuzz/$$name); done
+
+# ---- documents -------------------------------------------------------------------
+docs: $(BIN) ## write the generated references anew
+	@$(BIN) help cli-reference >docs/cli.md
+	@$(BIN) help config >docs/config.md
+
+compile_commands.json: ## for clang tools and editors
+	@$(MAKE) --no-print-directory -Bn V=1 all 2>/dev/null | \
+	    awk -v dir='$(CURDIR)' -f tests/compile_commands.awk >$@
+
+# ---- installation ----------------------------------------------------------------
+DESTDIR ?=
+INCLUDE := $(DESTDIR)$(PREFIX)/include/mup
+LIBDIR  := $(DESTDIR)$(PREFIX)/lib
+
+install: all ## install the program and libmup [PREFIX= DESTDIR=]
+	install -d $(DESTDIR)$(PREFIX)/bin $(INCLUDE) $(LIBDIR)/pkgconfig \
+	    $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 mup/mup.h mup/coord.h $(INCLUDE)/
+	install -m 644 $(B)/libmup.a $(LIBDIR)/
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: mup' \
+	    'Description: the maximal update parametrization as a table' \
+	    'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' \
+	    'Libs: -L$${prefix}/lib -lmup -lm' >$(LIBDIR)/pkgconfig/mup.pc
+	$(BIN) help man >$(DESTDIR)$(PREFIX)/share/man/man1/mutransfer.1
