@@ -19,10 +19,17 @@ struct sampler {
                    struct space_point *out);
 };
 
-/* The sampler of space->sweep.method; enqueued points come first. */
+/* The sampler of a method alone: index counts its own proposals. */
 const struct sampler *sampler_get(int method);
 
-/* Number of configurations: min(run_cap, grid size), or run_cap. */
+/* Configuration `index` of a study: enqueued points come first, then the
+ * sampler's.  1: *out filled, 0: no more. */
+int sampler_propose(const struct space *space, int64_t index,
+                    const struct sampler_trial *finished, int64_t n_finished,
+                    struct space_point *out);
+
+/* Number of configurations, enqueued ones included: min(run_cap, grid size),
+ * or run_cap. */
 int64_t sampler_count(const struct space *space);
 
 /* Scrambled Sobol point: coordinate dim (0..SPACE_MAX_PARAMETERS-1) of point

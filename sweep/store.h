@@ -21,43 +21,64 @@ struct trial {
     int64_t seed;
     int state; /* enum trial_state */
     int64_t attempt;
-    double value; /* metric; NaN unless DONE */
+    int64_t deaths; /* attempts whose worker died: max_attempts limits them */
+    /* "same as trial N": the same run bit for bit, so only N is trained and
+     * its result is copied here; 0 = none (see space_twin). */
+    int64_t twin;
+    int64_t width;       /* of its model */
+    int parametrization; /* enum mup_parametrization */
+    double value;        /* metric; NaN unless DONE */
     double loss, val_loss, val_bpb;
     int64_t steps, tokens;
-    double flops, wall_s;
+    double flops; /* planned when added, 0 for a twin; measured when done */
+    double wall_s;
     char error[256];
     struct space_point point;
 };
 
 struct store;
 
-/* Open or create dir/study.db for writing.  Another live driver is refused
- * (MUP_USAGE, names host and pid).  A study made from a different sweep
- * specification is refused (says what differs) unless only run_cap, seeds
- * or group values grew. */
-int store_open(const char *dir, const struct space *space,
-               struct store **out, struct mup_error *err);
+/* Open or create dir/study.db for writing, under the lock dir/study.lock.
+ * Another live driver is refused (MUP_USAGE, names host and pid); the lock of
+ * a dead one is taken over.  A study made from a different sweep specification
+ * is refused (says what differs) unless only run_cap, seeds or group values
+ * grew; its trials then get their new member numbers. */
+int store_open(const char *dir, const struct space *space, struct store **out,
+               struct mup_error *err);
 /* Read-only; never waits for the writer. */
 int store_open_readonly(const char *dir, struct store **out,
                         struct mup_error *err);
 void store_close(struct store *store);
 
+/* Group several of the writes below into one durable commit.  A failed
+ * store_commit and store_rollback leave nothing of it. */
+int store_begin(struct store *s, struct mup_error *err);
+int store_commit(struct store *s, struct mup_error *err);
+void store_rollback(struct store *s);
+
 int store_add_trial(struct store *s, const struct trial *t,
                     struct mup_error *err);
+/* WAITING -> RUNNING; MUP_CORRUPT if it was not waiting. */
 int store_set_running(struct store *s, int64_t id, int64_t attempt,
                       struct mup_error *err);
 /* Result of an attempt; a write by a stale attempt changes nothing. */
-int store_finish(struct store *s, const struct trial *t,
-                 struct mup_error *err);
-/* Back to WAITING (its worker died); attempt is kept. */
-int store_requeue(struct store *s, int64_t id, struct mup_error *err);
+int store_finish(struct store *s, const struct trial *t, struct mup_error *err);
+/* Back to WAITING; attempt is kept.  died: its worker died, which counts.
+ * A FAILED trial starts anew, its deaths forgotten. */
+int store_requeue(struct store *s, int64_t id, int died, struct mup_error *err);
 
 /* All trials in id order; takes: caller frees *out. */
 int store_trials(struct store *s, struct trial **out, int64_t *n,
                  struct mup_error *err);
-/* Text of a study property ("name", "spec", "created", ...), "" if absent. */
+/* Text of a study property ("name", "spec", "created", "workers", ...), ""
+ * if absent; cut at bytes. */
 int store_property(struct store *s, const char *name, char *out, size_t bytes,
                    struct mup_error *err);
+int store_set_property(struct store *s, const char *name, const char *text,
+                       struct mup_error *err);
+
+/* Does a driver hold the study in dir?  Fills host (may be NULL) and pid. */
+int store_has_driver(const char *dir, char *host, size_t bytes, long *pid);
 
 const char *trial_state_name(int state);
 
