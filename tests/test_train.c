@@ -1,0 +1,458 @@
+/* Runs: resume, kill, damage, divergence, full disks, planned memory. */
+#define _GNU_SOURCE /* mkdtemp, mount */
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "model/checkpoint.h"
+#include "model/file.h"
+#include "model/train.h"
+#include "model/trainer.h"
+
+static struct run_config small_config(void)
+{
+    struct run_config c;
+
+    memset(&c, 0, sizeof(c));
+    config_defaults(&run_schema, &c);
+    c.model.width = 32;
+    c.model.head_size = 8;
+    c.model.experts = 4;
+    c.model.seq = 16;
+    c.mup.base_width = 16;
+    c.mup.base_head_size = 8;
+    c.train.lr = 0.02;
+    c.train.batch = 4;
+    c.train.steps = 40;
+    c.data.valid_sequences = 4;
+    c.run.log_every = 4;
+    c.run.checkpoint_every = 5;
+    c.run.keep = 3;
+    return c;
+}
+
+static char *new_dir(char *path)
+{
+    snprintf(path, 64, "/tmp/mutransfer-test-XXXXXX");
+    assert_non_null(mkdtemp(path));
+    return path;
+}
+
+/* Delete a directory tree of our own making. */
+static void remove_tree(const char *path)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
+struct stop_at {
+    int64_t step, last;
+};
+
+static void remember_step(void *context, const struct train_step *step)
+{
+    ((struct stop_at *)context)->last = step->step;
+}
+
+static int reached(void *context)
+{
+    struct stop_at *s = context;
+
+    return s->last >= s->step;
+}
+
+static void assert_done(const struct run_config *c, const char *dir,
+                        struct train_result *result)
+{
+    struct mup_error err = { 0 };
+
+    if (train_run(c, dir, NULL, result, &err) != MUP_OK)
+        fail_msg("%s", err.text);
+}
+
+/* Bytes of the newest checkpoint's tensors; caller frees. */
+static char *final_tensors(const char *dir, size_t *bytes)
+{
+    char checkpoints[100], path[256], file[300], *text = NULL;
+    struct mup_error err = { 0 };
+
+    snprintf(checkpoints, sizeof(checkpoints), "%s/checkpoints", dir);
+    assert_int_equal(checkpoint_newest(checkpoints, path, sizeof(path), &err),
+                     MUP_OK);
+    snprintf(file, sizeof(file), "%s/tensors.bin", path);
+    assert_int_equal(file_read(file, (size_t)1 << 30, &text, bytes, &err),
+                     MUP_OK);
+    return text;
+}
+
+/* The metrics without what a clock decides. */
+static json_t *timeless_metrics(const char *dir)
+{
+    char path[100], line[65536];
+    json_t *list = json_array();
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/metrics.jsonl", dir);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f)) {
+        json_t *object = json_loads(line, 0, NULL);
+
+        assert_non_null(object);
+        json_object_del(object, "tokens_per_s");
+        json_array_append_new(list, object);
+    }
+    fclose(f);
+    return list;
+}
+
+static void assert_same_run(const char *a, const char *b)
+{
+    size_t na, nb;
+    char *ta = final_tensors(a, &na), *tb = final_tensors(b, &nb);
+    json_t *ma = timeless_metrics(a), *mb = timeless_metrics(b);
+
+    assert_int_equal(na, nb);
+    assert_memory_equal(ta, tb, na);
+    assert_true(json_equal(ma, mb));
+    json_decref(ma);
+    json_decref(mb);
+    free(ta);
+    free(tb);
+}
+
+static void a_stopped_run_continues_bit_for_bit(void **state)
+{
+    struct run_config c = small_config();
+    char whole[64], parts[64];
+    struct train_result a, b;
+
+    (void)state;
+    assert_done(&c, new_dir(whole), &a);
+    new_dir(parts);
+    for (int64_t at = 3; at < 40; at += 11) {
+        struct stop_at stop = { at, 0 };
+        struct train_hooks hooks = { &stop, remember_step, reached };
+        struct mup_error err = { 0 };
+
+        assert_int_equal(train_run(&c, parts, &hooks, &b, &err), MUP_STOPPED);
+        assert_non_null(strstr(err.text, "the same command continues"));
+    }
+    assert_done(&c, parts, &b);
+    assert_true(b.resumed_from > 0);
+    assert_true(a.val_loss == b.val_loss && a.loss == b.loss);
+    assert_same_run(whole, parts);
+    remove_tree(whole);
+    remove_tree(parts);
+}
+
+/* Kill a child that trains in dir until one ends by itself. */
+static int kill_until_done(const struct run_config *c, const char *dir,
+                           unsigned seed)
+{
+    int kills = 0;
+
+    for (;; kills++) {
+        struct timespec pause = { 0, (long)(rand_r(&seed) % 60) * 1000000 };
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0) {
+            struct train_result result;
+
+            _exit(train_run(c, dir, NULL, &result, NULL));
+        }
+        (void)nanosleep(&pause, NULL);
+        (void)kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (WIFEXITED(status)) {
+            assert_int_equal(WEXITSTATUS(status), MUP_OK);
+            return kills;
+        }
+    }
+}
+
+static void a_killed_run_continues_bit_for_bit(void **state)
+{
+    int rounds = getenv("MUTRANSFER_SOAK") ? 20 : 2, kills = 0;
+    struct run_config c = small_config();
+    char whole[64], parts[64];
+    struct train_result a, b;
+
+    (void)state;
+    c.run.checkpoint_every = 1;
+    assert_done(&c, new_dir(whole), &a);
+    for (int i = 0; i < rounds; i++) {
+        new_dir(parts);
+        kills += kill_until_done(&c, parts, (unsigned)i + 7);
+        assert_done(&c, parts, &b); /* already over: the same result again */
+        assert_true(a.val_loss == b.val_loss);
+        assert_same_run(whole, parts);
+        remove_tree(parts);
+    }
+    print_message("killed %d times\n", kills);
+    remove_tree(whole);
+}
+
+static void flip_byte(const char *path, long at)
+{
+    FILE *f = fopen(path, "r+b");
+    int byte;
+
+    assert_non_null(f);
+    assert_int_equal(fseek(f, at, SEEK_SET), 0);
+    byte = fgetc(f);
+    assert_int_equal(fseek(f, at, SEEK_SET), 0);
+    assert_true(fputc(byte ^ 4, f) != EOF);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void damaged_checkpoints_are_named_and_skipped(void **state)
+{
+    static const char *const victims[] = { "tensors.bin", "manifest.json" };
+    struct run_config c = small_config();
+    char whole[64], dir[64], path[256], *events = NULL;
+    struct train_result a, b;
+    size_t bytes;
+
+    (void)state;
+    assert_done(&c, new_dir(whole), &a);
+    for (int i = 0; i < 2; i++) {
+        struct stop_at stop = { 22, 0 };
+        struct train_hooks hooks = { &stop, remember_step, reached };
+        struct mup_error err = { 0 };
+
+        assert_int_equal(train_run(&c, new_dir(dir), &hooks, &b, &err),
+                         MUP_STOPPED);
+        snprintf(path, sizeof(path), "%s/checkpoints/step-0000000022/%s", dir,
+                 victims[i]);
+        flip_byte(path, 700);
+        assert_done(&c, dir, &b);
+        assert_int_equal(b.resumed_from, 20);
+        assert_same_run(whole, dir);
+        snprintf(path, sizeof(path), "%s/events.jsonl", dir);
+        assert_int_equal(file_read(path, 1 << 20, &events, &bytes, &err),
+                         MUP_OK);
+        assert_non_null(strstr(events, "\"skipped\""));
+        assert_non_null(strstr(events, "step-0000000022"));
+        free(events);
+        remove_tree(dir);
+    }
+    remove_tree(whole);
+}
+
+static void a_truncated_checkpoint_does_not_verify(void **state)
+{
+    struct run_config c = small_config();
+    char dir[64], path[256], file[300];
+    struct train_result result;
+    struct mup_error err = { 0 };
+
+    (void)state;
+    assert_done(&c, new_dir(dir), &result);
+    snprintf(path, sizeof(path), "%s/checkpoints/step-0000000040", dir);
+    assert_int_equal(checkpoint_verify(path, &err), MUP_OK);
+    snprintf(file, sizeof(file), "%s/tensors.bin", path);
+    assert_int_equal(truncate(file, 5000), 0);
+    assert_int_equal(checkpoint_verify(path, &err), MUP_CORRUPT);
+    assert_non_null(strstr(err.text, "tensors.bin"));
+    remove_tree(dir);
+}
+
+static void another_config_is_refused_in_the_same_directory(void **state)
+{
+    struct run_config c = small_config();
+    struct mup_error err = { 0 };
+    struct train_result result;
+    char dir[64];
+
+    (void)state;
+    assert_done(&c, new_dir(dir), &result);
+    c.train.lr = 0.03;
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_USAGE);
+    assert_non_null(strstr(err.text, "train.lr is 0.02 there and 0.03 here"));
+    c = small_config();
+    c.run.log_every = 1; /* how often it speaks does not change a run */
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_OK);
+    remove_tree(dir);
+}
+
+static void divergence_is_a_result(void **state)
+{
+    struct run_config c = small_config();
+    struct mup_error err = { 0 };
+    struct train_result a, b;
+    char dir[64];
+
+    (void)state;
+    c.train.lr = 1e4;
+    c.train.clip = 0;
+    assert_int_equal(train_run(&c, new_dir(dir), NULL, &a, &err), MUP_OK);
+    assert_true(a.diverged);
+    assert_true(a.diverged_step > 0 && a.diverged_step < 40);
+    assert_true(isnan(a.val_loss));
+    assert_int_equal(train_run(&c, dir, NULL, &b, &err), MUP_OK);
+    assert_int_equal(a.diverged_step, b.diverged_step);
+    remove_tree(dir);
+}
+
+static void a_full_disk_is_one_sentence_and_loses_nothing(void **state)
+{
+    struct run_config c = small_config();
+    struct mup_error err = { 0 };
+    struct train_result a, b;
+    char whole[64], dir[64];
+
+    (void)state;
+    new_dir(dir);
+    c.run.keep = 1000;
+    /* room for the first checkpoints only (1 MB each) */
+    if (mount("none", dir, "tmpfs", 0, "size=2600k") != 0) {
+        print_message("skipped: cannot mount a tmpfs here (%s)\n",
+                      strerror(errno));
+        (void)rmdir(dir);
+        skip();
+    }
+    assert_int_equal(train_run(&c, dir, NULL, &a, &err), MUP_SYSTEM);
+    assert_non_null(strstr(err.text, "No space left"));
+    assert_int_equal(mount("none", dir, "tmpfs", MS_REMOUNT, "size=64m"), 0);
+    assert_done(&c, dir, &b);
+    assert_true(b.resumed_from > 0);
+    assert_done(&c, new_dir(whole), &a);
+    assert_same_run(whole, dir);
+    assert_int_equal(umount(dir), 0);
+    remove_tree(dir);
+    remove_tree(whole);
+}
+
+static void the_plan_is_what_happens(void **state)
+{
+    struct run_config c = small_config();
+    struct trainer t = { 0 };
+    struct train_plan plan;
+    struct mup_error err = { 0 };
+    char dir[64];
+    pid_t pid;
+
+    (void)state;
+    c.model.width = 128;
+    c.train.batch = 16;
+    c.train.steps = 3;
+    c.model.seq = 64;
+    assert_int_equal(train_plan(&c, &plan, &err), MUP_OK);
+    assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+    assert_int_equal(plan.arena_bytes, t.arena_bytes);
+    trainer_close(&t);
+    new_dir(dir);
+    pid = fork();
+    if (pid == 0) {
+        struct train_result result;
+
+        _exit(train_run(&c, dir, NULL, &result, NULL));
+    } else {
+        struct rusage usage;
+        int status;
+        double peak, planned = (double)plan.peak_bytes;
+
+        assert_int_equal(wait4(pid, &status, 0, &usage), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == MUP_OK);
+        peak = (double)usage.ru_maxrss * 1024;
+        print_message("planned %.1f MiB, peak %.1f MiB\n", planned / 1048576,
+                      peak / 1048576);
+#ifndef __SANITIZE_ADDRESS__ /* whose shadow memory is not ours to plan */
+        assert_true(fabs(planned / peak - 1) < 0.15);
+#else
+        assert_true(peak > 0 && planned > 0);
+#endif
+    }
+    remove_tree(dir);
+}
+
+/* --- no allocation in a step ------------------------------------------------
+ */
+
+#ifndef __SANITIZE_ADDRESS__
+extern void *__libc_malloc(size_t bytes);
+extern void *__libc_calloc(size_t n, size_t bytes);
+extern void *__libc_realloc(void *data, size_t bytes);
+static long allocations; /* the test's own count of every call */
+
+void *malloc(size_t bytes)
+{
+    allocations++;
+    return __libc_malloc(bytes);
+}
+
+void *calloc(size_t n, size_t bytes)
+{
+    allocations++;
+    return __libc_calloc(n, bytes);
+}
+
+void *realloc(void *data, size_t bytes)
+{
+    allocations++;
+    return __libc_realloc(data, bytes);
+}
+
+static void a_step_allocates_nothing(void **state)
+{
+    struct run_config c = small_config();
+    struct trainer t = { 0 };
+    struct trainer_step stats;
+    struct mup_error err = { 0 };
+    long before;
+
+    (void)state;
+    /* ref: every op is ours.  (oneDNN's products take scratch of their own
+     * in fast; malloc is set up to reuse it.) */
+    snprintf(c.run.backend, sizeof(c.run.backend), "ref");
+    assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+    before = allocations;
+    assert_true(before > 0); /* the count counts */
+    for (int s = 0; s < 3; s++)
+        assert_int_equal(trainer_step(&t, s, &stats, &err), MUP_OK);
+    assert_int_equal(allocations, before);
+    trainer_close(&t);
+}
+#endif
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stopped_run_continues_bit_for_bit),
+        cmocka_unit_test(a_killed_run_continues_bit_for_bit),
+        cmocka_unit_test(damaged_checkpoints_are_named_and_skipped),
+        cmocka_unit_test(a_truncated_checkpoint_does_not_verify),
+        cmocka_unit_test(another_config_is_refused_in_the_same_directory),
+        cmocka_unit_test(divergence_is_a_result),
+        cmocka_unit_test(a_full_disk_is_one_sentence_and_loses_nothing),
+        cmocka_unit_test(the_plan_is_what_happens),
+#ifndef __SANITIZE_ADDRESS__
+        cmocka_unit_test(a_step_allocates_nothing),
+#endif
+    };
+
+    return cmocka_run_group_tests_name("train", tests, NULL, NULL);
+}
