@@ -217,11 +217,12 @@ static int judge_dead(struct mup_coord_row *row, const double *value, size_t n)
     }
     row->slope = row->slope_lo = row->slope_hi = NAN;
     row->verdict = MUP_VERDICT_FAIL;
-    row->cause = zeros == bad
-                     ? "it is 0 at some width: a tensor that is not trained, "
-                       "or values too small for their number format"
-                     : "it is not finite at some width: lower the learning "
-                       "rate, or look for the first row that fails";
+    row->cause =
+        zeros == bad
+            ? "it is 0 at some width: a tensor that is not trained, "
+              "or values too small for their number format"
+            : "it is negative or not finite at some width: lower the learning "
+              "rate, or look for the first row that fails";
     return 1;
 }
 

@@ -1,0 +1,357 @@
+/* Coordinate-check statistics: slopes, intervals, verdicts. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "mup/coord.h"
+
+#define N_WIDTHS 4
+
+static const double widths[N_WIDTHS] = { 32, 64, 128, 256 };
+
+static void judge(struct mup_coord_row *row, const double *value, int n_seeds,
+                  int head_size_grows)
+{
+    struct mup_error err = { 0 };
+
+    if (mup_coord_judge(row, widths, N_WIDTHS, value, n_seeds, head_size_grows,
+                        &err) != MUP_OK)
+        fail_msg("%s", err.text);
+}
+
+/* The verdict on value = 3 * width^slope. */
+static struct mup_coord_row power_law(int quantity, int step, double slope,
+                                      int head_size_grows)
+{
+    struct mup_coord_row row = { .name = "x",
+                                 .quantity = quantity,
+                                 .step = step };
+    double value[N_WIDTHS];
+
+    for (int w = 0; w < N_WIDTHS; w++)
+        value[w] = 3 * pow(widths[w], slope);
+    judge(&row, value, 1, head_size_grows);
+    return row;
+}
+
+static void a_power_law_gives_its_exponent(void **state)
+{
+    (void)state;
+    for (double slope = -2; slope <= 2; slope += 0.25) {
+        struct mup_coord_row row = power_law(MUP_ACTIVATION, 3, slope, 0);
+
+        /* a few roundings of numbers near 10 */
+        assert_float_equal(row.slope, slope, 1e-13);
+        assert_float_equal(row.slope_lo, row.slope, 0);
+        assert_float_equal(row.slope_hi, row.slope, 0);
+    }
+}
+
+static void uneven_widths_are_weighted_by_least_squares(void **state)
+{
+    struct mup_coord_row row = { .name = "x", .step = 2 };
+    static const double width[] = { 1, 2, 16 }, value[] = { 1, 4, 2 };
+    struct mup_error err = { 0 };
+
+    (void)state;
+    /* x = 0 1 4, y = 0 2 1: sxy = 1, sxx = 26/3 */
+    assert_int_equal(mup_coord_judge(&row, width, 3, value, 1, 0, &err),
+                     MUP_OK);
+    assert_float_equal(row.slope, 3.0 / 26, 1e-15);
+}
+
+static void the_interval_is_students_over_seeds(void **state)
+{
+    struct mup_coord_row row = { .name = "x", .step = 2 };
+    static const double slopes[] = { 0.1, 0.2, 0.6 };
+    double value[3 * N_WIDTHS];
+
+    (void)state;
+    for (int i = 0; i < 3 * N_WIDTHS; i++)
+        value[i] = pow(widths[i % N_WIDTHS], slopes[i / N_WIDTHS]);
+    judge(&row, value, 3, 0);
+    /* mean 0.3, sd sqrt(0.07), half width 4.302653 * sd / sqrt(3) */
+    assert_float_equal(row.slope, 0.3, 1e-14);
+    assert_float_equal(row.slope_lo, 0.3 - 0.65724106, 1e-7);
+    assert_float_equal(row.slope_hi, 0.3 + 0.65724106, 1e-7);
+}
+
+static void student_quantiles_match_the_printed_tables(void **state)
+{
+    static const struct {
+        double confidence;
+        int df;
+        double t;
+    } rows[] = {
+        { 0.95, 1, 12.706205 }, { 0.95, 2, 4.302653 },   { 0.95, 3, 3.182446 },
+        { 0.95, 4, 2.776445 },  { 0.95, 5, 2.570582 },   { 0.95, 10, 2.228139 },
+        { 0.95, 29, 2.045230 }, { 0.95, 120, 1.979930 }, { 0.90, 2, 2.919986 },
+        { 0.99, 7, 3.499483 },  { 0.999, 3, 12.923979 }, { 0.50, 1, 1 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_float_equal(mup_student_t(rows[i].confidence, rows[i].df),
+                           rows[i].t, 6e-7); /* tables have 6 decimals */
+    assert_true(isnan(mup_student_t(1, 3)));
+    assert_true(isnan(mup_student_t(0, 3)));
+    assert_true(isnan(mup_student_t(0.95, 0)));
+}
+
+/* A fixed stream of nearly normal numbers: the sum of 12 uniform ones. */
+static double normal(uint64_t *x)
+{
+    double sum = -6;
+
+    for (int i = 0; i < 12; i++) {
+        *x = *x * 6364136223846793005u + 1442695040888963407u;
+        sum += ldexp((double)(*x >> 11), -53);
+    }
+    return sum;
+}
+
+static void the_interval_covers_the_truth_95_times_in_100(void **state)
+{
+    int covered = 0, n = 4000;
+    uint64_t x = 1;
+
+    (void)state;
+    for (int i = 0; i < n; i++) {
+        struct mup_coord_row row = { .name = "x", .step = 2 };
+        double value[3 * N_WIDTHS];
+
+        for (int k = 0; k < 3 * N_WIDTHS; k++)
+            value[k] = exp(0.3 * normal(&x)) * sqrt(widths[k % N_WIDTHS]);
+        judge(&row, value, 3, 0);
+        covered += row.slope_lo <= 0.5 && 0.5 <= row.slope_hi;
+    }
+    /* binomial: sd is sqrt(.95 * .05 / 4000) = 0.0034; four of them */
+    assert_float_equal((double)covered / n, 0.95, 0.014);
+}
+
+static void after_the_first_update_the_slope_alone_decides(void **state)
+{
+    static const struct {
+        double slope;
+        int verdict;
+    } rows[] = {
+        { 0, MUP_VERDICT_OK },
+        { 0.099, MUP_VERDICT_OK },
+        { -0.099, MUP_VERDICT_OK },
+        { 0.101, MUP_VERDICT_INCONCLUSIVE },
+        { -0.101, MUP_VERDICT_INCONCLUSIVE },
+        { 0.249, MUP_VERDICT_INCONCLUSIVE },
+        { -0.249, MUP_VERDICT_INCONCLUSIVE },
+        { 0.251, MUP_VERDICT_FAIL },
+        { -0.251, MUP_VERDICT_FAIL },
+        { 1, MUP_VERDICT_FAIL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (int q = MUP_ACTIVATION; q <= MUP_STATISTIC; q++) {
+            for (int step = 2; step < 5; step++) {
+                struct mup_coord_row r = power_law(q, step, rows[i].slope, 1);
+
+                assert_int_equal(r.verdict, rows[i].verdict);
+                assert_float_equal(r.expected, 0, 0);
+                assert_int_equal(r.cause[0] != '\0',
+                                 r.verdict == MUP_VERDICT_FAIL);
+            }
+        }
+    }
+}
+
+static void at_initialisation_logits_may_fall_as_theory_says(void **state)
+{
+    static const int falling[] = { MUP_ROUTER_LOGITS, MUP_OUTPUT_LOGITS,
+                                   MUP_ATTENTION_LOGITS };
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        int q = falling[i];
+
+        assert_float_equal(power_law(q, 1, 0, 1).expected, -0.5, 0);
+        assert_int_equal(power_law(q, 1, -0.5, 1).verdict,
+                         MUP_VERDICT_EXPECTED);
+        assert_int_equal(power_law(q, 1, -0.3, 1).verdict,
+                         MUP_VERDICT_EXPECTED);
+        /* flat, as under the standard parametrization */
+        assert_int_equal(power_law(q, 1, 0, 1).verdict, MUP_VERDICT_OK);
+        /* a multiplier 1/m applied twice, or not at all */
+        assert_int_equal(power_law(q, 1, -1, 1).verdict, MUP_VERDICT_FAIL);
+        assert_int_equal(power_law(q, 1, 0.5, 1).verdict, MUP_VERDICT_FAIL);
+    }
+    /* a fixed head size gives attention logits no reason to fall */
+    assert_int_equal(power_law(MUP_ATTENTION_LOGITS, 1, -0.5, 0).verdict,
+                     MUP_VERDICT_FAIL);
+    assert_int_equal(power_law(MUP_ACTIVATION, 1, -0.5, 1).verdict,
+                     MUP_VERDICT_FAIL);
+    assert_int_equal(power_law(MUP_STATISTIC, 1, 0.02, 1).verdict,
+                     MUP_VERDICT_OK);
+}
+
+static void a_failure_names_the_likely_cause(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(power_law(MUP_ACTIVATION, 3, 1, 0).cause,
+                           "learning rate of a hidden matrix"));
+    assert_non_null(strstr(power_law(MUP_ACTIVATION, 1, 0.5, 0).cause,
+                           "initialisation grows"));
+    assert_non_null(strstr(power_law(MUP_OUTPUT_LOGITS, 3, 1, 0).cause,
+                           "lacks its forward multiplier"));
+    assert_non_null(
+        strstr(power_law(MUP_ROUTER_LOGITS, 1, -1, 0).cause, "applied twice"));
+    assert_non_null(
+        strstr(power_law(MUP_STATISTIC, 2, 1, 0).cause, "router logits"));
+}
+
+static struct mup_coord_row with_one_bad(double bad, int quantity, int step)
+{
+    struct mup_coord_row row = { .name = "x",
+                                 .quantity = quantity,
+                                 .step = step };
+    double value[2 * N_WIDTHS] = { 1, 1, 1, 1, 1, 1, 1, 1 };
+
+    value[5] = bad;
+    judge(&row, value, 2, 0);
+    return row;
+}
+
+static void a_value_that_died_or_exploded_fails(void **state)
+{
+    static const double bad[] = { 0, -1, (double)NAN, (double)INFINITY };
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct mup_coord_row row = with_one_bad(bad[i], MUP_ACTIVATION, 4);
+
+        assert_int_equal(row.verdict, MUP_VERDICT_FAIL);
+        assert_true(isnan(row.slope));
+        assert_non_null(strstr(row.cause, bad[i] == 0 ? "is 0" : "not finite"));
+    }
+    /* some zeros are no zero initialisation */
+    assert_int_equal(with_one_bad(0, MUP_OUTPUT_LOGITS, 1).verdict,
+                     MUP_VERDICT_FAIL);
+}
+
+static void
+zero_readouts_explain_zero_logits_and_a_late_first_update(void **state)
+{
+    static const double zero[N_WIDTHS] = { 0 };
+    static const struct {
+        int quantity, step, verdict;
+    } rows[] = {
+        { MUP_OUTPUT_LOGITS, 1, MUP_VERDICT_EXPECTED },
+        { MUP_OUTPUT_LOGITS, 2, MUP_VERDICT_FAIL },
+        { MUP_ATTENTION_LOGITS, 1, MUP_VERDICT_EXPECTED },
+        { MUP_UPDATE, 2, MUP_VERDICT_EXPECTED },
+        { MUP_UPDATE, 3, MUP_VERDICT_FAIL },
+        { MUP_ACTIVATION, 1, MUP_VERDICT_FAIL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct mup_coord_row row = { .name = "x",
+                                     .quantity = rows[i].quantity,
+                                     .step = rows[i].step };
+
+        judge(&row, zero, 1, 0);
+        assert_int_equal(row.verdict, rows[i].verdict);
+    }
+}
+
+static void overall_is_the_worst_row_and_names_it(void **state)
+{
+    struct mup_coord_row rows[] = {
+        power_law(MUP_ACTIVATION, 2, 0, 0),
+        power_law(MUP_OUTPUT_LOGITS, 1, -0.5, 0),
+        power_law(MUP_ACTIVATION, 2, 0.15, 0),
+        power_law(MUP_ACTIVATION, 2, -0.2, 0),
+        power_law(MUP_ACTIVATION, 2, 0.4, 0),
+        power_law(MUP_ACTIVATION, 3, 0.9, 0),
+        with_one_bad((double)NAN, MUP_ACTIVATION, 4),
+    };
+    int worst = 7;
+
+    (void)state;
+    assert_int_equal(mup_coord_overall(rows, 2, &worst), MUP_VERDICT_OK);
+    assert_int_equal(worst, -1);
+    assert_int_equal(mup_coord_overall(rows, 4, &worst),
+                     MUP_VERDICT_INCONCLUSIVE);
+    assert_int_equal(worst, 3);
+    assert_int_equal(mup_coord_overall(rows, 6, &worst), MUP_VERDICT_FAIL);
+    assert_int_equal(worst, 5);
+    assert_int_equal(mup_coord_overall(rows, 7, &worst), MUP_VERDICT_FAIL);
+    assert_int_equal(worst, 6);
+    /* nothing measured is nothing shown */
+    assert_int_equal(mup_coord_overall(rows, 0, NULL),
+                     MUP_VERDICT_INCONCLUSIVE);
+}
+
+static void too_little_to_fit_is_a_usage_error(void **state)
+{
+    static const double same[] = { 64, 64 }, bad[] = { 64, 0 };
+    static const double value[] = { 1, 1, 1, 1 };
+    struct mup_coord_row row = { .name = "x", .step = 2, .slope = -7 };
+    struct mup_coord_row update = { .name = "w",
+                                    .quantity = MUP_UPDATE,
+                                    .step = 1 };
+    struct mup_coord_row odd = { .name = "y", .quantity = 99, .step = 1 };
+    struct mup_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(mup_coord_judge(&row, widths, 1, value, 1, 0, &err),
+                     MUP_USAGE);
+    assert_int_equal(mup_coord_judge(&row, widths, 2, value, 0, 0, &err),
+                     MUP_USAGE);
+    assert_int_equal(mup_coord_judge(&row, same, 2, value, 1, 0, &err),
+                     MUP_USAGE);
+    assert_int_equal(mup_coord_judge(&row, bad, 2, value, 1, 0, &err),
+                     MUP_USAGE);
+    assert_int_equal(mup_coord_judge(&update, widths, 2, value, 1, 0, &err),
+                     MUP_USAGE);
+    assert_string_equal(err.text, "'w' has no value at step 1");
+    assert_int_equal(mup_coord_judge(&odd, widths, 2, value, 1, 0, &err),
+                     MUP_USAGE);
+    assert_float_equal(row.slope, -7, 0); /* untouched */
+}
+
+static void verdicts_have_the_names_that_are_printed(void **state)
+{
+    (void)state;
+    assert_string_equal(mup_verdict_name(MUP_VERDICT_OK), "ok");
+    assert_string_equal(mup_verdict_name(MUP_VERDICT_EXPECTED), "expected");
+    assert_string_equal(mup_verdict_name(MUP_VERDICT_FAIL), "FAIL");
+    assert_string_equal(mup_verdict_name(MUP_VERDICT_INCONCLUSIVE),
+                        "inconclusive");
+    assert_string_equal(mup_verdict_name(4), "unknown");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_power_law_gives_its_exponent),
+        cmocka_unit_test(uneven_widths_are_weighted_by_least_squares),
+        cmocka_unit_test(the_interval_is_students_over_seeds),
+        cmocka_unit_test(student_quantiles_match_the_printed_tables),
+        cmocka_unit_test(the_interval_covers_the_truth_95_times_in_100),
+        cmocka_unit_test(after_the_first_update_the_slope_alone_decides),
+        cmocka_unit_test(at_initialisation_logits_may_fall_as_theory_says),
+        cmocka_unit_test(a_failure_names_the_likely_cause),
+        cmocka_unit_test(a_value_that_died_or_exploded_fails),
+        cmocka_unit_test(
+            zero_readouts_explain_zero_logits_and_a_late_first_update),
+        cmocka_unit_test(overall_is_the_worst_row_and_names_it),
+        cmocka_unit_test(too_little_to_fit_is_a_usage_error),
+        cmocka_unit_test(verdicts_have_the_names_that_are_printed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
