@@ -36,11 +36,14 @@ no_packages() {
 # ---- where the texts of a package lie ------------------------------------------
 # name_of_part package patterns... (of tar, * also matches a slash)
 
-part_git=(git-doc './usr/share/doc/git*/*.txt')
-part_vim=(vim-runtime './usr/share/vim/vim[0-9]*/doc/*.txt')
-part_linux=(linux-doc-6.1 './usr/share/doc/linux-doc-6.1/html/_sources/*.txt')
-part_python=(python3.11-doc './usr/share/doc/python3.11/html/_sources/*.txt')
-part_perl=(perl-doc './usr/share/perl/*/pod/*.pod')
+# shellcheck disable=SC2034 # read by name, through local -n
+{
+    part_git=(git-doc './usr/share/doc/git*/*.txt')
+    part_vim=(vim-runtime './usr/share/vim/vim[0-9]*/doc/*.txt')
+    part_linux=(linux-doc-6.1 './usr/share/doc/linux-doc-6.1/html/_sources/*.txt')
+    part_python=(python3.11-doc './usr/share/doc/python3.11/html/_sources/*.txt')
+    part_perl=(perl-doc './usr/share/perl/*/pod/*.pod')
+}
 
 # Translations, and tables that are no prose.
 excluded=('*/_sources/translations/*'
@@ -55,6 +58,7 @@ update_lists() {
     if [ "$(id -u)" = 0 ]; then
         apt-get -qq update >"$cache/apt.log" 2>&1
     elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        # shellcheck disable=SC2024 # the log is ours, not root's
         sudo -n apt-get -qq update >"$cache/apt.log" 2>&1
     else
         return 1
@@ -78,8 +82,9 @@ download() {
 fetch() {
     local package
 
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
         no_packages "this is no Debian system, apt-get is missing"
+    fi
     mkdir -p "$cache"
     cd "$cache"
     say "corpus: fetching $* (unpacked below $outdir, not installed)"
@@ -90,10 +95,9 @@ fetch() {
         fi
     done
     # Old lists name files that the archive has replaced: refresh, try again.
-    if ! download "$@"; then
-        update_lists && download "$@" ||
-            no_packages "cannot fetch $* (apt-get:" \
-                "$(sed -n '/^E: /{s///p;q}' "$cache/apt.log"))"
+    if ! download "$@" && ! { update_lists && download "$@"; }; then
+        no_packages "cannot fetch $* (apt-get:" \
+            "$(sed -n '/^E: /{s///p;q}' "$cache/apt.log"))"
     fi
     cd "$here"
 }
