@@ -136,25 +136,22 @@ void data_close(struct data *data)
     *data = (struct data){ 0 };
 }
 
-/* Window of an unshuffled sample: steps of n / golden ratio, made coprime to
- * n, visit every window once and keep any first few evenly spread (the
- * three-distance theorem).  n < 2^31, so the product fits. */
+/* Window of an unshuffled sample, a bijection of [0,n): the last bit of i picks
+ * the first or second half of the corpus, the next bit a half of that, and so
+ * on (the van der Corput sequence, for any n).  The first 2^j samples lie in
+ * 2^j different pieces of equal size. */
 static int64_t spread(int64_t i, int64_t n)
 {
-    int64_t step = (int64_t)((double)n * 0.6180339887498949);
+    int64_t first = 0;
 
-    for (step = step > 0 ? step : 1;; step++) {
-        int64_t a = step, b = n;
+    for (i %= n; n > 1; i >>= 1) {
+        int64_t half = n - n / 2; /* even i are the more, if n is odd */
 
-        while (b) {
-            int64_t r = a % b;
-
-            a = b;
-            b = r;
-        }
-        if (a == 1)
-            return i % n * (step % n) % n;
+        if (i & 1)
+            first += half;
+        n = i & 1 ? n - half : half;
     }
+    return first;
 }
 
 void data_sequence(const struct data *data, int64_t sample, int shuffled,

@@ -44,9 +44,9 @@ void data_close(struct data *data);
 /* Sequence number `sample` (0, 1, 2, ... over all epochs): input[T] and
  * target[T], target the next token.  shuffled 1: every epoch is another
  * permutation, random_permute under the key (seed, "order", "epoch e").
- * shuffled 0 (for validation): a fixed order that is the same for every seed,
- * steps through the corpus by the golden ratio, and so spreads any first n
- * samples evenly over the whole of it; it repeats after `windows` samples. */
+ * shuffled 0 (for validation): a fixed order, the same for every seed, whose
+ * first n samples are spread evenly over the whole corpus (halves, quarters,
+ * eighths, ... in turn); it repeats after `windows` samples. */
 void data_sequence(const struct data *data, int64_t sample, int shuffled,
                    int32_t *input, int32_t *target);
 
