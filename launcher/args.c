@@ -128,7 +128,7 @@ static int take_value(const struct option *option, const char *attached,
 static int parse_long(struct args *args, int argc, char **argv, int *i,
                       struct mup_error *err)
 {
-    const char *name = argv[*i] + 2, *equals = strchr(name, '='), *value;
+    const char *name = argv[*i] + 2, *equals = strchr(name, '='), *value = "";
     size_t len = equals ? (size_t)(equals - name) : strlen(name);
 
     if (memchr(name, '.', len)) {
@@ -163,7 +163,7 @@ static int parse_short(struct args *args, int argc, char **argv, int *i,
 {
     for (const char *p = argv[*i] + 1; *p; p++) {
         const struct option *option = NULL;
-        const char *value;
+        const char *value = "";
         int rc;
 
         for (int k = 0; option_at(args->verb, k)->name && !option; k++)
@@ -214,8 +214,10 @@ int args_parse(const struct verb *verb, int argc, char **argv, struct args *out,
 
     args.operands = calloc((size_t)argc + 1, sizeof(*args.operands));
     args.overrides = calloc((size_t)argc + 1, sizeof(*args.overrides));
-    if (!args.operands || !args.overrides)
-        rc = mup_fail(err, MUP_SYSTEM, "out of memory");
+    if (!args.operands || !args.overrides) {
+        args_clear(&args);
+        return mup_fail(err, MUP_SYSTEM, "out of memory");
+    }
     for (int i = 0; i < argc && rc == MUP_OK; i++) {
         if (options && !strcmp(argv[i], "--"))
             options = 0;

@@ -75,7 +75,7 @@ int path_expect(const char *path, int kind, struct mup_error *err)
 {
     static const char *const what[] = {
         "a run config",
-        "a sweep file (it has 'parameters:')",
+        "a sweep file (one with 'parameters:')",
         "the folder of a run",
         "the folder of a sweep",
     };
@@ -85,9 +85,16 @@ int path_expect(const char *path, int kind, struct mup_error *err)
         "mutransfer status",
         "mutransfer report",
     };
-    int found;
-    int rc = path_classify(path, &found, err);
+    struct stat st;
+    int found = kind, rc;
 
+    if (kind == PATH_RUN_CONFIG || kind == PATH_SWEEP_CONFIG)
+        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+            return mup_fail(err, MUP_USAGE,
+                            "'%s' is a folder, but %s is "
+                            "needed here",
+                            path, what[kind]);
+    rc = path_classify(path, &found, err);
     if (rc != MUP_OK || found == kind)
         return rc;
     return mup_fail(err, MUP_USAGE,

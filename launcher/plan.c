@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "launcher/json.h"
@@ -22,6 +23,24 @@ int64_t plan_workers(int64_t workers)
     long n = sysconf(_SC_NPROCESSORS_ONLN);
 
     return workers > 0 ? workers : n > 0 ? (int64_t)n : 1;
+}
+
+void plan_replace_data(struct run_config *config)
+{
+    struct data_config *d = &config->data;
+    const char *missing = NULL;
+
+    if (strcmp(d->train, "synthetic") != 0 && access(d->train, F_OK) != 0)
+        missing = d->train;
+    else if (strcmp(d->valid, "synthetic") != 0 && access(d->valid, F_OK) != 0)
+        missing = d->valid;
+    if (!missing)
+        return;
+    fprintf(stderr,
+            "'%s' is not there yet: planned with the synthetic source\n",
+            missing);
+    snprintf(d->train, sizeof(d->train), "synthetic");
+    snprintf(d->valid, sizeof(d->valid), "synthetic");
 }
 
 /* Steps until half of budget_s, at least two after a warm-up of two; the
@@ -95,11 +114,6 @@ int plan_measure(const struct run_config *config, double budget_s,
         return rc;
     c.train.steps = c.train.steps < 4 ? 4 : c.train.steps;
     rc = trainer_open(&c, &trainer, err);
-    if (rc != MUP_OK) {
-        snprintf(c.data.train, sizeof(c.data.train), "synthetic");
-        snprintf(c.data.valid, sizeof(c.data.valid), "synthetic");
-        rc = trainer_open(&c, &trainer, err);
-    }
     if (rc != MUP_OK)
         return rc;
     rc = time_trainer(&trainer, budget_s, &speed, err);
@@ -123,9 +137,23 @@ static double run_seconds(const struct run_config *c,
     double evaluations = 1;
 
     if (c->run.eval_every > 0)
-        evaluations += (double)(c->train.steps / c->run.eval_every);
+        evaluations +=
+            floor((double)c->train.steps / (double)c->run.eval_every);
     return (double)c->train.steps * speed->step_s +
            evaluations * speed->evaluation_s;
+}
+
+/* A remark where this machine has less memory than that. */
+static const char *fits(double bytes)
+{
+#ifdef _SC_PHYS_PAGES
+    double have =
+        (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+
+    if (bytes > have)
+        return ": more than this machine has";
+#endif
+    return "";
 }
 
 static json_t *run_json(const struct run_config *c, const struct train_plan *p,
@@ -187,9 +215,9 @@ int plan_print_run(const struct run_config *config, int as_json,
            units_bytes((double)p.gradient_bytes).text,
            units_bytes((double)p.optimizer_bytes).text,
            units_bytes((double)p.activation_bytes).text);
-    printf("         %s expected at the peak of the process\n",
-           units_bytes((double)p.peak_bytes).text);
-    printf("time     %s at %.1f ms a step, %s (measured on this machine%s)\n",
+    printf("         %s expected at the peak of the process%s\n",
+           units_bytes((double)p.peak_bytes).text, fits((double)p.peak_bytes));
+    printf("time     %s at %.4g ms a step, %s (measured on this machine%s)\n",
            units_seconds(run_seconds(c, &speed)).text, 1e3 * speed.step_s,
            units_si(speed.flops_per_s, "FLOP/s").text,
            speed.measured_width == c->model.width ? ""
@@ -328,10 +356,12 @@ int plan_print_sweep(const struct space *space, int as_json,
                      struct mup_error *err)
 {
     struct sweep_plan p = { 0 };
+    double all_bytes;
     int rc = plan_sweep(space, &p, err);
 
     if (rc != MUP_OK)
         return rc;
+    all_bytes = (double)p.widest.peak_bytes * (double)p.workers;
     if (as_json)
         return json_print(sweep_json(&p), err);
     printf("trials   %lld = %lld configurations x %lld members x %lld seeds, "
@@ -341,12 +371,12 @@ int plan_print_sweep(const struct space *space, int as_json,
     printf("work     %s tokens, %s\n", units_si(p.tokens, "").text,
            units_si(p.flops, "FLOP").text);
     printf("memory   %lld bytes planned (%s) a trial at width %lld, %s "
-           "expected at its peak; %s for all workers\n",
+           "expected at its peak; %s for all workers%s\n",
            (long long)p.widest.arena_bytes,
            units_bytes((double)p.widest.arena_bytes).text,
            (long long)p.widest_width,
            units_bytes((double)p.widest.peak_bytes).text,
-           units_bytes((double)(p.widest.peak_bytes * p.workers)).text);
+           units_bytes(all_bytes).text, fits(all_bytes));
     printf("time     %s (measured on this machine: %s narrow, %s wide)\n",
            units_seconds(p.time_s).text,
            units_si(p.flops_per_s[0], "FLOP/s").text,

@@ -4,6 +4,10 @@
 
 #include "sweep/space.h"
 
+/* Replace data that is not there yet by the synthetic source, which costs the
+ * same; says so on stderr. */
+void plan_replace_data(struct run_config *config);
+
 /* Print sizes, memory, work and the time that a short benchmark of this
  * machine predicts. */
 int plan_print_run(const struct run_config *config, int as_json,
@@ -16,8 +20,7 @@ int64_t plan_workers(int64_t workers);
 
 /* Seconds of one optimizer step of config on this machine and of one
  * evaluation, measured for about budget_s seconds; a model too large to try is
- * extrapolated from a narrower one (*measured_width says which).  Data that is
- * not there yet is replaced by the synthetic source. */
+ * extrapolated from a narrower one (measured_width says which). */
 struct plan_speed {
     double step_s, evaluation_s;
     double flops_per_s;

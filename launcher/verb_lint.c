@@ -16,7 +16,8 @@ static const struct option options[] = {
 struct lint {
     int errors, warnings, infos;
     const struct space *space; /* the proxy's sweep file, or NULL */
-    json_t *findings;          /* where JSON was asked for */
+    const struct run_config *target;
+    json_t *findings; /* where JSON was asked for */
 };
 
 static void add(struct lint *lint, const char *severity, const char *key,
@@ -43,17 +44,28 @@ static void add(struct lint *lint, const char *severity, const char *key,
     }
 }
 
-/* Keys that the proxy's sweep varies are not fixed yet. */
-static int varied(const struct lint *lint, const char *key)
+/* A key that the proxy's sweep tunes. */
+static int tuned(const struct lint *lint, const char *key)
 {
-    if (!lint->space)
-        return 0;
-    for (int i = 0; i < lint->space->n_parameters; i++)
+    for (int i = 0; lint->space && i < lint->space->n_parameters; i++)
         if (!strcmp(lint->space->parameter[i].key, key))
             return 1;
-    for (int i = 0; i < lint->space->n_groups; i++)
-        if (!strcmp(lint->space->group[i].key, key))
-            return 1;
+    return 0;
+}
+
+/* A key that differs between the members of the sweep, one of which has the
+ * target's value. */
+static int covered(const struct lint *lint, const char *key, const char *value)
+{
+    for (int i = 0; lint->space && i < lint->space->n_groups; i++) {
+        const struct space_group *g = &lint->space->group[i];
+
+        if (strcmp(g->key, key) != 0)
+            continue;
+        for (int k = 0; k < g->n_values; k++)
+            if (!strcmp(g->values[k], value))
+                return 1;
+    }
     return 0;
 }
 
@@ -62,19 +74,25 @@ static void visit(void *context, const char *key, const struct field *field,
 {
     struct lint *lint = context;
     const char *role = field_role_name(field->role);
+    int given = roles_given(lint->target, key);
 
-    if (field->role == ROLE_RUN)
+    if (field->role == ROLE_RUN || covered(lint, key, b))
         return;
-    if (varied(lint, key)) {
-        lint->infos++;
-        add(lint, "info", key, role, "varied by the sweep", b,
-            "set by 'transfer'");
-    } else if (field->role == ROLE_SCALE) {
+    if (field->role == ROLE_SCALE) {
         lint->infos++;
         add(lint, "info", key, role, a, b, "may differ");
+    } else if (!given && (tuned(lint, key) || !field->def)) {
+        lint->infos++;
+        add(lint, "info", key, role, tuned(lint, key) ? "tuned" : a,
+            "not given", "'transfer' sets it");
+    } else if (!given) {
+        lint->warnings++;
+        add(lint, "warning", key, role, a, b,
+            "not given in the target: 'transfer' sets it, else the default "
+            "applies");
     } else {
         lint->errors++;
-        add(lint, "error", key, role, a, b,
+        add(lint, "error", key, role, tuned(lint, key) ? "tuned" : a, b,
             field->role == ROLE_TRANSFER
                 ? "must be carried unchanged: remove it from the target and "
                   "use 'transfer'"
@@ -127,8 +145,8 @@ static int print_answer(struct lint *lint, struct mup_error *err)
     json_t *o;
 
     if (!lint->findings) {
-        printf("%d errors, %d warnings, %d keys that may differ\n",
-               lint->errors, lint->warnings, lint->infos);
+        printf("%d errors, %d warnings, %d notes\n", lint->errors,
+               lint->warnings, lint->infos);
         return MUP_OK;
     }
     o = json_object();
@@ -156,6 +174,7 @@ static int run(const struct args *args, struct mup_error *err)
     if (rc == MUP_OK) {
         if (is_sweep)
             lint.space = &space;
+        lint.target = &target;
         if (args_given(args, "json"))
             lint.findings = json_array();
         config_diff(&run_schema, &proxy, &target, visit, &lint);

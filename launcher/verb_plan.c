@@ -21,7 +21,11 @@ static int run(const struct args *args, struct mup_error *err)
     if (kind == PATH_RUN_CONFIG) {
         rc = run_config_load(path, args->overrides, args->n_overrides, &config,
                              err);
-        return rc ? rc : plan_print_run(&config, as_json, err);
+        if (rc == MUP_OK) {
+            plan_replace_data(&config);
+            rc = plan_print_run(&config, as_json, err);
+        }
+        return rc;
     }
     if (kind != PATH_SWEEP_CONFIG)
         return mup_fail(err, MUP_USAGE,
@@ -32,6 +36,7 @@ static int run(const struct args *args, struct mup_error *err)
     if (rc != MUP_OK)
         return rc;
     rc = args_int(args, "jobs", 1, 1024, &space.sweep.workers, err);
+    plan_replace_data(&space.base);
     if (rc == MUP_OK)
         rc = plan_print_sweep(&space, as_json, err);
     space_close(&space);

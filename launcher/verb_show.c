@@ -189,7 +189,10 @@ static int show_plan(const struct args *args, const char *path,
     struct run_config config;
     int rc = load_config(args, path, &config, err);
 
-    return rc ? rc : plan_print_run(&config, args_given(args, "json"), err);
+    if (rc != MUP_OK)
+        return rc;
+    plan_replace_data(&config);
+    return plan_print_run(&config, args_given(args, "json"), err);
 }
 
 /* out = path itself if it is a checkpoint, else the newest one of a run. */

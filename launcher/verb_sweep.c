@@ -21,6 +21,7 @@ static const struct option options[] = {
 
 static void show_progress(void *context, const struct sweep_progress *p)
 {
+    int64_t finished = p->done + p->diverged + p->failed;
     char best[320] = "";
 
     if (p->best_trial > 0)
@@ -29,8 +30,7 @@ static void show_progress(void *context, const struct sweep_progress *p)
     terminal_progress(context,
                       "[%lld/%lld] eta %s  %lld running  %lld "
                       "diverged%s%s",
-                      (long long)(p->done + p->diverged + p->failed),
-                      (long long)p->trials,
+                      (long long)finished, (long long)p->trials,
                       p->eta_s < 0 ? "?" : units_seconds(p->eta_s).text,
                       (long long)p->running, (long long)p->diverged,
                       p->failed ? "  some failed" : "", best);

@@ -1,5 +1,8 @@
 # Targets for people, included by the Makefile.
 
+# Dependency files come from the compiler; nothing makes them.
+%.d: ;
+
 TEST_SH := $(wildcard tests/*.sh)
 TEST_SH := $(filter-out tests/lint.sh tests/run.sh tests/soak_%,$(TEST_SH))
 
