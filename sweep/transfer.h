@@ -5,8 +5,8 @@
 
 #include "mup/mup.h"
 
-#define TRANSFER_MAX_WIDTHS 16
-#define TRANSFER_DRIFT_LIMIT 0.25 /* octaves per doubling of width */
+#define TRANSFER_MAX_WIDTHS   16
+#define TRANSFER_DRIFT_LIMIT  0.25 /* octaves per doubling of width */
 #define TRANSFER_REGRET_LIMIT 0.0025
 
 /* One run. loss NaN = diverged. */
@@ -18,9 +18,9 @@ struct transfer_run {
 };
 
 enum transfer_verdict { /* also see MUP_* exit codes */
-    TRANSFER_STABLE,
-    TRANSFER_DRIFTS,
-    TRANSFER_INCONCLUSIVE,
+                        TRANSFER_STABLE,
+                        TRANSFER_DRIFTS,
+                        TRANSFER_INCONCLUSIVE,
 };
 
 struct transfer_optimum {
@@ -42,17 +42,20 @@ struct transfer_optimum {
 struct transfer_report {
     int n_widths;
     struct transfer_optimum optimum[TRANSFER_MAX_WIDTHS]; /* by width */
-    double drift, drift_lo, drift_hi; /* octaves per doubling, 95 % */
-    int verdict;                      /* enum transfer_verdict */
-    char reason[256];                 /* why, in a sentence */
+    double drift, drift_lo, drift_hi;    /* octaves per doubling, 95 % */
+    int verdict;                         /* enum transfer_verdict */
+    char reason[256];                    /* why, in a sentence */
     double regret, regret_lo, regret_hi; /* at the widest width of the
                                           narrowest width's optimum */
-    int wider_is_better; /* 1 yes, 0 no, -1 cannot say */
+    int wider_is_better;                 /* 1 yes, 0 no, -1 cannot say */
     char wider_reason[256];
 };
 
 /* runs of one parametrization, any order.  seed keys the bootstrap (2000
- * resamples).  MUP_USAGE for fewer than two widths or no finite loss. */
+ * resamples), so that equal runs give equal numbers.  A single width gives its
+ * optimum, a drift of NaN and the verdict inconclusive.  MUP_USAGE for no
+ * runs, a rate or width that is not positive, or a width without a rate that
+ * all its seeds survived. */
 int transfer_analyse(const struct transfer_run *runs, int n, uint64_t seed,
                      struct transfer_report *out, struct mup_error *err);
 

@@ -1,0 +1,419 @@
+/* From runs to a verdict, in four steps: fit each width (curve.c), resample
+ * everything DRAWS times, take intervals from the draws, decide by
+ * equivalence: "stable" needs the whole interval inside the limit, "drifts"
+ * the whole interval outside, and everything else is "inconclusive". */
+#include "sweep/transfer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sweep/curve.h"
+
+#define DRAWS 2000
+/* No optimum is known better than this, in octaves: keeps one lucky fit from
+ * carrying the whole regression. */
+#define SE_FLOOR 0.03
+/* Probability from which one of two widths counts as better. */
+#define SURE 0.95
+
+struct analysis {
+    struct curves set;
+    double *x;      /* (W, DRAWS) optimum of each draw */
+    double *loss;   /* (W, DRAWS) log loss at the narrowest optimum */
+    double *regret; /* (DRAWS) */
+    double se[TRANSFER_MAX_WIDTHS];
+};
+
+static int by_width(const void *a, const void *b)
+{
+    const struct transfer_run *p = a, *q = b;
+
+    if (p->width != q->width)
+        return p->width < q->width ? -1 : 1;
+    if (p->lr != q->lr)
+        return p->lr < q->lr ? -1 : 1;
+    return p->seed < q->seed ? -1 : p->seed > q->seed;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double p = *(const double *)a, q = *(const double *)b;
+
+    return p < q ? -1 : p > q;
+}
+
+static void analysis_clear(struct analysis *a)
+{
+    curves_clear(&a->set);
+    free(a->x);
+    free(a->loss);
+    free(a->regret);
+}
+
+static int check_runs(const struct transfer_run *runs, int n,
+                      struct mup_error *err)
+{
+    for (int i = 0; i < n; i++)
+        if (!(runs[i].lr > 0) || !(runs[i].width > 0) ||
+            !isfinite(runs[i].lr) || !isfinite(runs[i].width))
+            return mup_fail(err, MUP_USAGE,
+                            "run %d has width %g and learning rate %g, both "
+                            "must be positive",
+                            i + 1, runs[i].width, runs[i].lr);
+    return n > 0 ? MUP_OK : mup_fail(err, MUP_USAGE, "there are no runs");
+}
+
+static int resample(struct analysis *a, uint64_t seed, struct mup_error *err)
+{
+    struct random_key key[TRANSFER_MAX_WIDTHS];
+    const struct curve *c = a->set.at;
+    int W = a->set.W;
+    size_t bytes = (size_t)W * DRAWS * sizeof(double);
+    double *y = malloc((size_t)a->set.n * sizeof(*y));
+    double f[TRANSFER_MAX_WIDTHS][4], x[TRANSFER_MAX_WIDTHS];
+
+    a->x = malloc(bytes);
+    a->loss = malloc(bytes);
+    a->regret = malloc(DRAWS * sizeof(double));
+    if (!y || !a->x || !a->loss || !a->regret) {
+        free(y);
+        return mup_fail(err, MUP_SYSTEM, "out of memory for the bootstrap");
+    }
+    for (int w = 0; w < W; w++) {
+        char name[64];
+
+        snprintf(name, sizeof(name), "width %.17g", c[w].width);
+        key[w] = random_key(seed, "bootstrap", name);
+    }
+    for (int b = 0; b < DRAWS; b++) {
+        curves_draw(&a->set, key, b, y, f, x);
+        for (int w = 0; w < W; w++) {
+            a->x[w * DRAWS + b] = x[w];
+            a->loss[w * DRAWS + b] = curve_value(&c[w], y, f[w], c[0].x);
+        }
+        a->regret[b] = expm1(curve_value(&c[W - 1], y, f[W - 1], x[0]) -
+                             curve_value(&c[W - 1], y, f[W - 1], x[W - 1]));
+    }
+    free(y);
+    return MUP_OK;
+}
+
+/* 95 % percentile interval of values, which are left in place. */
+static void interval(const double *values, double *lo, double *hi)
+{
+    double sorted[DRAWS];
+
+    memcpy(sorted, values, sizeof(sorted));
+    qsort(sorted, DRAWS, sizeof(*sorted), ascending);
+    *lo = fit_quantile(sorted, DRAWS, 0.025);
+    *hi = fit_quantile(sorted, DRAWS, 0.975);
+}
+
+static void describe_optimum(struct analysis *a, int w,
+                             struct transfer_optimum *o)
+{
+    const struct curve *c = &a->set.at[w];
+    const struct curve_rate *best = &c->rate[c->best];
+    double t = c->x - best->x, lo, hi;
+    int fits = c->parabola.n > 0;
+
+    interval(a->x + w * DRAWS, &lo, &hi);
+    a->se[w] = fmax((hi - lo) / (2 * 1.95996), SE_FLOOR);
+    *o = (struct transfer_optimum){
+        .width = c->width,
+        .log2_lr = c->x,
+        .log2_lr_lo = fmin(lo, c->x),
+        .log2_lr_hi = fmax(hi, c->x),
+        .loss = exp(fits ? fit_value(c->c, t) : best->y),
+        .grid_log2_lr = best->x,
+        .grid_loss = exp(best->y),
+        .curvature = fits ? c->c[2] + 3 * c->c[3] * t : 0,
+        .margin = c->cliff - c->x,
+        .points = c->count,
+        .seeds = c->seeds,
+        .edge = c->edge,
+        .degree = fits ? a->set.degree : 0,
+        .diverged = c->diverged,
+        .center = best->x,
+    };
+    memcpy(o->coefficient, c->c, sizeof(c->c));
+}
+
+/* Weights of the least-squares slope of x on log2 width:
+ * slope = sum k[w] x[w]. */
+static void slope_weights(const struct analysis *a, double *k)
+{
+    double S = 0, mean = 0, var = 0;
+
+    for (int w = 0; w < a->set.W; w++) {
+        S += 1 / (a->se[w] * a->se[w]);
+        mean += log2(a->set.at[w].width) / (a->se[w] * a->se[w]);
+    }
+    mean /= S;
+    for (int w = 0; w < a->set.W; w++) {
+        double z = log2(a->set.at[w].width) - mean;
+
+        k[w] = z / (a->se[w] * a->se[w]);
+        var += z * k[w];
+    }
+    for (int w = 0; w < a->set.W; w++)
+        k[w] /= var;
+}
+
+/* Optima scatter around their line by more than their own intervals say where
+ * the line is no line or the fits are biased: the interval of the slope is
+ * then widened by the root of chi^2 per degree of freedom (Birge). */
+static double birge(const struct analysis *a, double slope)
+{
+    double S = 0, mx = 0, mz = 0, chi2 = 0;
+
+    if (a->set.W < 3)
+        return 1;
+    for (int w = 0; w < a->set.W; w++) {
+        double p = 1 / (a->se[w] * a->se[w]);
+
+        S += p;
+        mx += p * a->set.at[w].x;
+        mz += p * log2(a->set.at[w].width);
+    }
+    for (int w = 0; w < a->set.W; w++) {
+        double r = a->set.at[w].x - mx / S -
+                   slope * (log2(a->set.at[w].width) - mz / S);
+
+        chi2 += r * r / (a->se[w] * a->se[w]);
+    }
+    return fmax(1, sqrt(chi2 / (a->set.W - 2)));
+}
+
+static int find_drift(struct analysis *a, const double *k,
+                      struct transfer_report *out, struct mup_error *err)
+{
+    double *slope = calloc(DRAWS, sizeof(*slope)), lo, hi, wide;
+
+    if (!slope)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for the bootstrap");
+    for (int w = 0; w < a->set.W; w++) {
+        out->drift += k[w] * a->set.at[w].x;
+        for (int b = 0; b < DRAWS; b++)
+            slope[b] += k[w] * a->x[w * DRAWS + b];
+    }
+    interval(slope, &lo, &hi);
+    wide = birge(a, out->drift);
+    out->drift_lo = out->drift - wide * fmax(out->drift - lo, 0);
+    out->drift_hi = out->drift + wide * fmax(hi - out->drift, 0);
+    free(slope);
+    return MUP_OK;
+}
+
+/* Where optima lie at an edge of their grid, the true drift differs from the
+ * estimate in the direction of the result: -1, +1, 0 for no edge, 2 for edges
+ * that pull both ways.  *at: the first such width. */
+static int censored(const struct analysis *a, const double *k, int *at)
+{
+    int sign = 0;
+
+    for (int w = 0; w < a->set.W; w++) {
+        int pull = a->set.at[w].edge * (k[w] > 0 ? 1 : -1);
+
+        if (pull == 0)
+            continue;
+        if (sign == 0)
+            *at = w;
+        sign = sign == 0 || sign == pull ? pull : 2;
+    }
+    return sign;
+}
+
+/* What would decide: the interval shrinks with the root of the seeds. */
+static void advise(const struct analysis *a, const struct transfer_report *r,
+                   char *text, size_t bytes)
+{
+    double half = (r->drift_hi - r->drift_lo) / 2;
+    double room = fabs(fabs(r->drift) - TRANSFER_DRIFT_LIMIT);
+    int seeds = a->set.at[0].seeds;
+    double need = ceil(seeds * (half / room) * (half / room));
+
+    for (int w = 0; w < a->set.W; w++) {
+        if (a->set.at[w].count >= 5)
+            continue;
+        snprintf(text, bytes,
+                 "only %d learning rates surround the optimum at width %g, "
+                 "add rates to make it 5",
+                 a->set.at[w].count, a->set.at[w].width);
+        return;
+    }
+    if (room < 0.05 || need > 20)
+        snprintf(text, bytes,
+                 "the interval %.2f to %.2f octaves per doubling reaches "
+                 "across the limit of %.2f: add widths, or learning rates "
+                 "near the optimum",
+                 r->drift_lo, r->drift_hi, TRANSFER_DRIFT_LIMIT);
+    else
+        snprintf(text, bytes,
+                 "the interval %.2f to %.2f octaves per doubling reaches "
+                 "across the limit of %.2f: about %.0f seeds would decide "
+                 "(%d now)",
+                 r->drift_lo, r->drift_hi, TRANSFER_DRIFT_LIMIT,
+                 fmax(need, seeds + 1), seeds);
+}
+
+static void decide(const struct analysis *a, const double *k,
+                   struct transfer_report *r)
+{
+    int at = 0, pull = censored(a, k, &at), few = 0, outside, inside;
+
+    for (int w = 0; w < a->set.W; w++)
+        few |= a->set.at[w].count < 5;
+    outside = r->drift_lo > TRANSFER_DRIFT_LIMIT    ? 1
+              : r->drift_hi < -TRANSFER_DRIFT_LIMIT ? -1
+                                                    : 0;
+    inside = r->drift_lo >= -TRANSFER_DRIFT_LIMIT &&
+             r->drift_hi <= TRANSFER_DRIFT_LIMIT;
+    if (outside && (pull == 0 || pull == outside)) {
+        r->verdict = TRANSFER_DRIFTS;
+        snprintf(r->reason, sizeof(r->reason),
+                 "the interval %.2f to %.2f octaves per doubling lies beyond "
+                 "the limit of %.2f%s",
+                 r->drift_lo, r->drift_hi, TRANSFER_DRIFT_LIMIT,
+                 pull ? ", and optima at the edge of the grid hide more" : "");
+    } else if (pull) {
+        snprintf(r->reason, sizeof(r->reason),
+                 "the optimum at width %g lies at the %s end of the grid, "
+                 "extend it %s 2^%.1f",
+                 a->set.at[at].width, a->set.at[at].edge < 0 ? "low" : "high",
+                 a->set.at[at].edge < 0 ? "below" : "above", a->set.at[at].x);
+    } else if (inside && !few) {
+        r->verdict = TRANSFER_STABLE;
+        snprintf(r->reason, sizeof(r->reason),
+                 "the interval %.2f to %.2f octaves per doubling lies within "
+                 "the limit of %.2f%s",
+                 r->drift_lo, r->drift_hi, TRANSFER_DRIFT_LIMIT,
+                 a->set.W == 2 ? " (two widths only)" : "");
+    } else {
+        advise(a, r, r->reason, sizeof(r->reason));
+    }
+}
+
+static void find_regret(const struct analysis *a, struct transfer_report *r)
+{
+    const struct curve *last = &a->set.at[a->set.W - 1];
+    double own = curve_value(last, a->set.y, last->c, last->x);
+    double base = curve_value(last, a->set.y, last->c, a->set.at[0].x);
+
+    r->regret = expm1(base - own);
+    interval(a->regret, &r->regret_lo, &r->regret_hi);
+    r->regret_lo = fmin(r->regret_lo, r->regret);
+    r->regret_hi = fmax(r->regret_hi, r->regret);
+}
+
+/* One-sided, for each pair of neighbouring widths at the narrowest width's
+ * optimum: in how many draws is the wider one better? */
+static void find_wider(const struct analysis *a, struct transfer_report *r)
+{
+    int unsure = -1;
+
+    r->wider_is_better = 1;
+    for (int w = 1; w < a->set.W; w++) {
+        const double *narrow = a->loss + (w - 1) * DRAWS;
+        const double *wide = a->loss + w * DRAWS;
+        int wins = 0;
+
+        for (int b = 0; b < DRAWS; b++)
+            wins += wide[b] < narrow[b];
+        if (wins <= (1 - SURE) * DRAWS) {
+            r->wider_is_better = 0;
+            snprintf(r->wider_reason, sizeof(r->wider_reason),
+                     "at the learning rate 2^%.1f width %g is not better than "
+                     "width %g",
+                     a->set.at[0].x, a->set.at[w].width,
+                     a->set.at[w - 1].width);
+            return;
+        }
+        if (wins < SURE * DRAWS && unsure < 0)
+            unsure = w;
+    }
+    if (unsure < 0) {
+        snprintf(r->wider_reason, sizeof(r->wider_reason),
+                 "at the learning rate 2^%.1f every width is better than the "
+                 "one before",
+                 a->set.at[0].x);
+        return;
+    }
+    r->wider_is_better = -1;
+    snprintf(r->wider_reason, sizeof(r->wider_reason),
+             "at the learning rate 2^%.1f widths %g and %g are too close to "
+             "tell apart, add seeds",
+             a->set.at[0].x, a->set.at[unsure - 1].width,
+             a->set.at[unsure].width);
+}
+
+static int judge(struct analysis *a, struct transfer_report *r,
+                 struct mup_error *err)
+{
+    double k[TRANSFER_MAX_WIDTHS];
+    int rc;
+
+    r->n_widths = a->set.W;
+    r->verdict = TRANSFER_INCONCLUSIVE;
+    for (int w = 0; w < a->set.W; w++)
+        describe_optimum(a, w, &r->optimum[w]);
+    if (a->set.W < 2) {
+        r->drift = r->drift_lo = r->drift_hi = NAN;
+        r->regret = r->regret_lo = r->regret_hi = NAN;
+        r->wider_is_better = -1;
+        snprintf(r->reason, sizeof(r->reason),
+                 "only width %g was run, transfer needs at least two",
+                 a->set.at[0].width);
+        snprintf(r->wider_reason, sizeof(r->wider_reason), "%s", r->reason);
+        return MUP_OK;
+    }
+    slope_weights(a, k);
+    rc = find_drift(a, k, r, err);
+    if (rc != MUP_OK)
+        return rc;
+    decide(a, k, r);
+    find_regret(a, r);
+    find_wider(a, r);
+    return MUP_OK;
+}
+
+int transfer_analyse(const struct transfer_run *runs, int n, uint64_t seed,
+                     struct transfer_report *out, struct mup_error *err)
+{
+    struct transfer_run *sorted;
+    struct transfer_report r = { 0 };
+    struct analysis a = { 0 };
+    int rc = check_runs(runs, n, err);
+
+    if (rc != MUP_OK)
+        return rc;
+    sorted = calloc((size_t)n, sizeof(*sorted));
+    if (!sorted)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for %d runs", n);
+    memcpy(sorted, runs, (size_t)n * sizeof(*sorted));
+    qsort(sorted, (size_t)n, sizeof(*sorted), by_width);
+    rc = curves_init(&a.set, sorted, n, err);
+    if (rc == MUP_OK)
+        rc = resample(&a, seed, err);
+    if (rc == MUP_OK)
+        rc = judge(&a, &r, err);
+    if (rc == MUP_OK)
+        *out = r;
+    free(sorted);
+    analysis_clear(&a);
+    return rc;
+}
+
+const char *transfer_verdict_name(int verdict)
+{
+    switch (verdict) {
+    case TRANSFER_STABLE:
+        return "stable";
+    case TRANSFER_DRIFTS:
+        return "drifts";
+    default:
+        return "inconclusive";
+    }
+}
