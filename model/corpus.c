@@ -602,7 +602,7 @@ static int plan_outputs(const char *output, struct corpus_report *r,
     char dir[sizeof(r->train_path)];
     size_t n = strlen(output), folder = (size_t)(base_name(output) - output);
 
-    if (n > 4 && strcmp(output + n - 4, ".bin") == 0)
+    if (n >= 4 && strcmp(output + n - 4, ".bin") == 0)
         n -= 4;
     if (n <= folder)
         return mup_fail(err, MUP_USAGE,
