@@ -74,7 +74,8 @@ static char *join(const char *dir, const char *name)
     memcpy(path, dir, n);
     if (slash)
         path[n++] = '/';
-    memcpy(path + n, name, m + 1);
+    memcpy(path + n, name, m);
+    path[n + m] = '\0';
     return path;
 }
 
@@ -314,20 +315,20 @@ static int examine(struct corpus *c, struct mup_error *err)
     size_t n = 0;
 
     for (size_t i = 0; i < c->n; i++) {
-        char *text;
+        char *text = NULL;
         int rc = load(&c->document[i], &c->document[i], &text, err);
 
         if (rc != MUP_OK)
             return rc;
         free(text);
     }
-    sorted = calloc(c->n ? c->n : 1, sizeof(struct document *));
+    sorted = calloc(c->n + 1, sizeof(void *)); /* one more: never empty */
     if (!sorted)
         return out_of_memory(err);
     for (size_t i = 0; i < c->n; i++)
         if (c->document[i].fate == KEPT)
             sorted[n++] = &c->document[i];
-    qsort(sorted, n, sizeof(*sorted), by_digest);
+    qsort(sorted, n, sizeof(void *), by_digest);
     for (size_t i = 1; i < n; i++)
         if (XXH128_isEqual(sorted[i - 1]->digest, sorted[i]->digest))
             sorted[i]->fate = DROPPED_DUPLICATE;
@@ -546,10 +547,12 @@ static const char *base_name(const char *path)
 static json_t *describe_shard(const char *path, int64_t documents,
                               int64_t bytes, const char *hash)
 {
-    return json_pack(
-        "{s:o, s:I, s:I, s:I, s:s}", "file", json_path(base_name(path)),
-        "documents", (json_int_t)documents, "bytes", (json_int_t)bytes,
-        "tokens", (json_int_t)(bytes + documents), "xxh3_128", hash);
+    const json_int_t tokens = bytes + documents;
+
+    return json_pack("{s:o, s:I, s:I, s:I, s:s}", "file",
+                     json_path(base_name(path)), "documents",
+                     (json_int_t)documents, "bytes", (json_int_t)bytes,
+                     "tokens", tokens, "xxh3_128", hash);
 }
 
 static json_t *describe(char *const *paths, int n_paths, int64_t valid_every,
