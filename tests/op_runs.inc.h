@@ -1,6 +1,6 @@
 /* How to call every op, and the operands of a call: shared by test_ops.c and
- * bench_ops.c, which include it after their system headers and before their
- * tables of ops. */
+ * bench_ops.c (inline: neither uses all), which include it after their system
+ * headers and before their tables of ops. */
 #define MAX_ARRAYS 14
 #define PAD_VALUE  12345.0 /* exact in float; must survive every op */
 
@@ -53,27 +53,28 @@ struct op {
 
 /* --- the ops ------------------------------------------------------------- */
 
-static void run_zero(struct backend *be, const struct view *v,
-                     struct context *c)
+static inline void run_zero(struct backend *be, const struct view *v,
+                            struct context *c)
 {
     (void)c;
     be->ops->zero(be, v[0]);
 }
 
-static void run_add(struct backend *be, const struct view *v, struct context *c)
+static inline void run_add(struct backend *be, const struct view *v,
+                           struct context *c)
 {
     (void)c;
     be->ops->add(be, v[0], v[1], -0.7);
 }
 
-static void run_normal(struct backend *be, const struct view *v,
-                       struct context *c)
+static inline void run_normal(struct backend *be, const struct view *v,
+                              struct context *c)
 {
     be->ops->normal(be, v[0], &c->key, 5, 0.3);
 }
 
-static void run_sums(struct backend *be, const struct view *v,
-                     struct context *c)
+static inline void run_sums(struct backend *be, const struct view *v,
+                            struct context *c)
 {
     double sums[2];
 
@@ -85,23 +86,23 @@ static void run_sums(struct backend *be, const struct view *v,
 
 /* flag bit 0: a transposed, bit 1: b transposed; the slots hold op(a)'s and
  * op(b)'s stored shapes.  Bit 2: beta = 0. */
-static void run_gemm(struct backend *be, const struct view *v,
-                     struct context *c)
+static inline void run_gemm(struct backend *be, const struct view *v,
+                            struct context *c)
 {
     be->ops->gemm(be, v[0], v[1], v[2], c->op->flag & 1, c->op->flag >> 1 & 1,
                   1.3, c->op->flag & 4 ? 0 : 0.6);
 }
 
 /* flag: accumulate */
-static void run_grouped(struct backend *be, const struct view *v,
-                        struct context *c)
+static inline void run_grouped(struct backend *be, const struct view *v,
+                               struct context *c)
 {
     be->ops->gemm_grouped(be, GROUP_FORWARD, v[0], v[1], v[2], c->offset,
                           c->z->of[E], c->op->flag);
 }
 
-static void back_grouped(struct backend *be, const struct view *v,
-                         struct context *c)
+static inline void back_grouped(struct backend *be, const struct view *v,
+                                struct context *c)
 {
     be->ops->zero(be, v[5]);
     be->ops->gemm_grouped(be, GROUP_DGRAD, v[4], v[3], v[2], c->offset,
@@ -110,29 +111,29 @@ static void back_grouped(struct backend *be, const struct view *v,
                           c->z->of[E], 0);
 }
 
-static void run_embed(struct backend *be, const struct view *v,
-                      struct context *c)
+static inline void run_embed(struct backend *be, const struct view *v,
+                             struct context *c)
 {
     be->ops->embed(be, v[0], v[1], c->token, 1.7);
 }
 
-static void back_embed(struct backend *be, const struct view *v,
-                       struct context *c)
+static inline void back_embed(struct backend *be, const struct view *v,
+                              struct context *c)
 {
     be->ops->zero(be, v[3]);
     be->ops->embed_grad(be, v[3], v[2], c->token, 1.7);
 }
 
-static void run_rmsnorm(struct backend *be, const struct view *v,
-                        struct context *c)
+static inline void run_rmsnorm(struct backend *be, const struct view *v,
+                               struct context *c)
 {
     (void)c;
     be->ops->rmsnorm(be, v[0], v[1], v[2], v[3], 1e-3);
 }
 
 /* flag: accumulate, onto zero */
-static void back_rmsnorm(struct backend *be, const struct view *v,
-                         struct context *c)
+static inline void back_rmsnorm(struct backend *be, const struct view *v,
+                                struct context *c)
 {
     be->ops->zero(be, v[6]);
     if (c->op->flag)
@@ -140,15 +141,15 @@ static void back_rmsnorm(struct backend *be, const struct view *v,
     be->ops->rmsnorm_grad(be, v[5], v[6], v[4], v[2], v[1], v[3], c->op->flag);
 }
 
-static void run_rope_table(struct backend *be, const struct view *v,
-                           struct context *c)
+static inline void run_rope_table(struct backend *be, const struct view *v,
+                                  struct context *c)
 {
     (void)c;
     be->ops->rope_table(be, v[0], 10000);
 }
 
-static void run_rope(struct backend *be, const struct view *v,
-                     struct context *c)
+static inline void run_rope(struct backend *be, const struct view *v,
+                            struct context *c)
 {
     (void)c;
     be->ops->rope_table(be, v[2], 100);
@@ -157,8 +158,8 @@ static void run_rope(struct backend *be, const struct view *v,
     be->ops->rope(be, v[0], v[2], 0);
 }
 
-static void back_rope(struct backend *be, const struct view *v,
-                      struct context *c)
+static inline void back_rope(struct backend *be, const struct view *v,
+                             struct context *c)
 {
     (void)c;
     be->ops->zero(be, v[4]);
@@ -181,16 +182,16 @@ static struct attention_shape attention_of(const struct context *c)
     };
 }
 
-static void run_attention(struct backend *be, const struct view *v,
-                          struct context *c)
+static inline void run_attention(struct backend *be, const struct view *v,
+                                 struct context *c)
 {
     struct attention_shape a = attention_of(c);
 
     be->ops->attention(be, v[0], v[1], v[2], v[3], v[4], &a, v[5]);
 }
 
-static void back_attention(struct backend *be, const struct view *v,
-                           struct context *c)
+static inline void back_attention(struct backend *be, const struct view *v,
+                                  struct context *c)
 {
     struct attention_shape a = attention_of(c);
 
@@ -198,8 +199,8 @@ static void back_attention(struct backend *be, const struct view *v,
                             v[4], &a, v[5]);
 }
 
-static void run_attention_logits(struct backend *be, const struct view *v,
-                                 struct context *c)
+static inline void run_attention_logits(struct backend *be,
+                                        const struct view *v, struct context *c)
 {
     struct attention_shape a = attention_of(c);
     double sums[2] = { 1, 2 };
@@ -224,8 +225,8 @@ static struct route_shape route_of(const struct context *c)
 
 /* slots: 0 probs, 1 lse, 2 gates, 3 sums, 4 logits, 5 dgates, 6 dsums,
  * 7 dlogits.  Chooses the experts, too: c->expert. */
-static void run_route(struct backend *be, const struct view *v,
-                      struct context *c)
+static inline void run_route(struct backend *be, const struct view *v,
+                             struct context *c)
 {
     struct route_shape r = route_of(c);
     double sums[2] = { 0, 0 };
@@ -235,8 +236,8 @@ static void run_route(struct backend *be, const struct view *v,
     be->ops->upload(be, v[3].data, sums, 2);
 }
 
-static void back_route(struct backend *be, const struct view *v,
-                       struct context *c)
+static inline void back_route(struct backend *be, const struct view *v,
+                              struct context *c)
 {
     struct route_shape r = route_of(c);
     double coefficient[2];
@@ -247,27 +248,27 @@ static void back_route(struct backend *be, const struct view *v,
     be->ops->route_grad(be, v[7], v[5], v[0], v[1], v[2], c->expert, v[4], &r);
 }
 
-static void run_gather(struct backend *be, const struct view *v,
-                       struct context *c)
+static inline void run_gather(struct backend *be, const struct view *v,
+                              struct context *c)
 {
     be->ops->gather(be, v[0], v[1], c->source, c->z->of[k]);
 }
 
-static void back_gather(struct backend *be, const struct view *v,
-                        struct context *c)
+static inline void back_gather(struct backend *be, const struct view *v,
+                               struct context *c)
 {
     be->ops->gather_grad(be, v[3], v[2], c->row, c->z->of[k]);
 }
 
-static void run_geglu(struct backend *be, const struct view *v,
-                      struct context *c)
+static inline void run_geglu(struct backend *be, const struct view *v,
+                             struct context *c)
 {
     (void)c;
     be->ops->geglu(be, v[0], v[1], v[2]);
 }
 
-static void back_geglu(struct backend *be, const struct view *v,
-                       struct context *c)
+static inline void back_geglu(struct backend *be, const struct view *v,
+                              struct context *c)
 {
     (void)c;
     be->ops->geglu_grad(be, v[4], v[5], v[3], v[1], v[2]);
@@ -275,27 +276,27 @@ static void back_geglu(struct backend *be, const struct view *v,
 
 /* The gradients in the memory of the inputs: flag 1: dg in da's, else in g's;
  * du in u's. */
-static void run_geglu_in_place(struct backend *be, const struct view *v,
-                               struct context *c)
+static inline void run_geglu_in_place(struct backend *be, const struct view *v,
+                                      struct context *c)
 {
     be->ops->geglu_grad(be, c->op->flag ? v[0] : v[1], v[2], v[0], v[1], v[2]);
 }
 
-static void run_combine(struct backend *be, const struct view *v,
-                        struct context *c)
+static inline void run_combine(struct backend *be, const struct view *v,
+                               struct context *c)
 {
     be->ops->combine(be, v[0], v[1], c->row, v[2]);
 }
 
-static void back_combine(struct backend *be, const struct view *v,
-                         struct context *c)
+static inline void back_combine(struct backend *be, const struct view *v,
+                                struct context *c)
 {
     be->ops->combine_grad(be, v[4], v[5], v[3], v[1], c->row, v[2]);
 }
 
 /* slots: 0 sums, 1 logits, 2 dsums, 3 dlogits */
-static void run_cross_entropy(struct backend *be, const struct view *v,
-                              struct context *c)
+static inline void run_cross_entropy(struct backend *be, const struct view *v,
+                                     struct context *c)
 {
     double sums[2] = { 0, 0 };
 
@@ -303,8 +304,8 @@ static void run_cross_entropy(struct backend *be, const struct view *v,
     be->ops->upload(be, v[0].data, sums, 2);
 }
 
-static void back_cross_entropy(struct backend *be, const struct view *v,
-                               struct context *c)
+static inline void back_cross_entropy(struct backend *be, const struct view *v,
+                                      struct context *c)
 {
     double sums[2] = { 0, 0 }, coefficient[2];
 
@@ -315,8 +316,8 @@ static void back_cross_entropy(struct backend *be, const struct view *v,
                            coefficient[1]);
 }
 
-static void run_adamw(struct backend *be, const struct view *v,
-                      struct context *c)
+static inline void run_adamw(struct backend *be, const struct view *v,
+                             struct context *c)
 {
     struct adamw_args a = { .lr = 0.02,
                             .beta1 = 0.9,
@@ -331,7 +332,8 @@ static void run_adamw(struct backend *be, const struct view *v,
     be->ops->adamw(be, v[0], v[1], v[2], v[3], &a);
 }
 
-static void run_sgd(struct backend *be, const struct view *v, struct context *c)
+static inline void run_sgd(struct backend *be, const struct view *v,
+                           struct context *c)
 {
     struct sgd_args a = { 0.02, 0.9, 0.01, 0.5 };
 
@@ -490,8 +492,8 @@ static void memory_close(struct backend *be, struct memory *m)
 }
 
 /* Run an op, forward and backward, and fetch all of its arrays. */
-static void run(struct backend *be, struct context *c, int64_t pad,
-                int64_t shift, struct memory *m)
+static inline void run(struct backend *be, struct context *c, int64_t pad,
+                       int64_t shift, struct memory *m)
 {
     struct mup_error err;
 
