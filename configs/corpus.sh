@@ -33,6 +33,12 @@ no_packages() {
     exit 3
 }
 
+need_program() {
+    [ -x "$program" ] && return
+    say "corpus: '$program' is not built yet: run make"
+    exit 2
+}
+
 # ---- where the texts of a package lie ------------------------------------------
 # name_of_part package patterns... (of tar, * also matches a slash)
 
@@ -139,10 +145,6 @@ prepare() {
     local output=$outdir/$1.bin text=$2
 
     shift 2
-    [ -x "$program" ] || {
-        say "corpus: '$program' is not built yet: run make"
-        exit 2
-    }
     "$program" data prepare --text "$text" -o "$output" "$@" >&2
     printf '%s\n' "$output"
 }
@@ -156,6 +158,7 @@ from_packages() {
         printf '%s\n' "$outdir/$name.bin"
         return
     fi
+    need_program
     work=$(mktemp -d "$outdir/unpack.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     for part; do
@@ -194,6 +197,9 @@ cache=$outdir/cache
 case $recipe in
 quickstart) from_packages quickstart git vim ;;
 debdoc) from_packages debdoc git linux perl python vim ;;
-folder) prepare folder "$folder" ;;
+folder)
+    need_program
+    prepare folder "$folder"
+    ;;
 *) usage ;;
 esac
