@@ -42,7 +42,7 @@ static void write_quoted(const char *text, FILE *out)
         if (needs_escape(code))
             fprintf(out, "\\u%04x", code);
         else
-            fwrite(start, 1, (size_t)(p - start), out);
+            fprintf(out, "%.*s", (int)(p - start), (const char *)start);
     }
     fputc('"', out);
 }

@@ -256,7 +256,7 @@ static int set_text(char *at, const char *text, struct mup_error *err)
         return mup_fail(err, MUP_USAGE, "the text is not UTF-8");
     /* the rest is cleared, so that equal configs are equal bytes */
     memset(at, 0, FIELD_TEXT_BYTES);
-    memcpy(at, text, length);
+    memcpy(at, text, length + 1);
     return MUP_OK;
 }
 

@@ -15,7 +15,7 @@ struct number {
     int negative;
     char base[NUMBER_BYTES]; /* no sign */
     char power[NUMBER_BYTES];
-    int base_whole, power_whole; /* digits only (power: after its sign) */
+    int base_whole, power_whole; /* digits only (power: after its '-') */
     int has_power;
 };
 
@@ -109,8 +109,11 @@ static int split(const char *text, struct number *n)
         return 0;
     n->has_power = 1;
     used = 0;
-    if ((*p == '-' || *p == '+') && !put(n->power, &used, *p++))
-        return 0;
+    if (*p == '-' || *p == '+') {
+        if (*p == '-')
+            put(n->power, &used, '-');
+        p++;
+    }
     return take_decimal(&p, n->power, &used, &n->power_whole) && *p == '\0';
 }
 
@@ -132,6 +135,12 @@ static double real_of(const struct number *n)
     return n->negative ? -v : v;
 }
 
+/* Is v 0 only because it is too small for a double? */
+static int vanished(const struct number *n, double v)
+{
+    return fpclassify(v) == FP_ZERO && !all_zero(n->base);
+}
+
 int parse_real(const char *text, double *out, struct mup_error *err)
 {
     struct number n;
@@ -142,7 +151,7 @@ int parse_real(const char *text, double *out, struct mup_error *err)
     v = real_of(&n);
     if (!isfinite(v))
         return mup_fail(err, MUP_USAGE, "'%.60s' is too large", text);
-    if (fpclassify(v) == FP_ZERO && !all_zero(n.base))
+    if (vanished(&n, v))
         return mup_fail(err, MUP_USAGE, "'%.60s' is too close to 0", text);
     *out = v;
     return MUP_OK;
@@ -196,10 +205,11 @@ static int int_of(const struct number *n, int64_t *out)
         *out = n->negative ? -base : base;
         return 1;
     }
-    v = real_of(n);                                   /* 1e6, 2.5e3 */
-    if (!isfinite(v) || fabs(v) > 9007199254740992.0) /* 2^53: exact so far */
+    /* 1e6, 2.5e3: a double, exact up to 2^53 */
+    v = real_of(n);
+    if (!isfinite(v) || fabs(v) > 9007199254740992.0)
         return 0;
-    if (floor(v) < v)
+    if (floor(v) < v || vanished(n, v))
         return -1;
     *out = (int64_t)v;
     return 1;

@@ -27,7 +27,7 @@ struct builder {
 int yaml_fail(const struct yaml_doc *doc, const struct yaml_node *node,
               struct mup_error *err, const char *format, ...)
 {
-    char text[sizeof(err->text)];
+    char text[MUP_ERROR_BYTES];
     va_list args;
 
     va_start(args, format);
@@ -312,6 +312,6 @@ int yaml_open(const char *path, struct yaml_doc *doc, struct mup_error *err)
             rc = yaml_open_text(text, bytes, path, doc, err);
     }
     free(text);
-    fclose(f);
+    (void)fclose(f); /* it was only read */
     return rc;
 }

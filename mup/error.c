@@ -8,7 +8,7 @@
 int mup_fail(struct mup_error *err, int status, const char *format, ...)
 {
     /* Written aside first: an argument may be err->text itself. */
-    char text[sizeof(err->text)];
+    char text[MUP_ERROR_BYTES];
     va_list args;
 
     if (!err)
@@ -24,7 +24,7 @@ int mup_fail(struct mup_error *err, int status, const char *format, ...)
 
 void mup_error_prefix(struct mup_error *err, const char *format, ...)
 {
-    char text[sizeof(err->text)];
+    char text[MUP_ERROR_BYTES];
     size_t used;
     va_list args;
 

@@ -86,15 +86,16 @@ static const struct role {
 
 /* clang-format on */
 
-/* m^exponent for an exponent that is a multiple of 1/2 and not negative.
- * Not pow(): products and square roots of powers of two are exact. */
+/* m^exponent for a multiple of 1/2; 1 for a negative one, which belongs to the
+ * denominator.  Not pow(): products of powers of two are exact. */
 static double half_power(double m, double exponent)
 {
-    double result = 1;
+    int halves = exponent > 0 ? (int)(2 * exponent) : 0;
+    double result = halves % 2 ? sqrt(m) : 1;
 
-    for (; exponent >= 1; exponent -= 1)
+    for (int i = 0; i < halves / 2; i++)
         result *= m;
-    return exponent > 0 ? result * sqrt(m) : result;
+    return result;
 }
 
 /* Numerator and denominator apart, so that m / m is 1 to the last bit. */

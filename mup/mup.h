@@ -38,10 +38,12 @@ enum mup_status {
     MUP_INCONCLUSIVE = 8, /* the data does not decide */
 };
 
+#define MUP_ERROR_BYTES 1024
+
 /* One complete sentence: lower case, no full stop, problem first. */
 struct mup_error {
     int status;
-    char text[1024];
+    char text[MUP_ERROR_BYTES];
 };
 
 /* Write a formatted sentence into err (may be NULL); returns status, so that

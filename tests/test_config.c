@@ -172,7 +172,8 @@ static void numbers_that_do_not_fit_are_refused(void **state)
     static const char *const large[] = { "1e309", "-1e309", "10^400", "0^-1" };
     static const char *const small[] = { "1e-400", "2^-2000" };
     static const char *const whole[] = {
-        "9223372036854775808", "2^63", "10^19", "1e16", "-2^63", "3^99999999",
+        "9223372036854775808", "2^63", "10^19", "1e16", "-2^63",
+        "9^+5555555555",
     };
     struct mup_error err = { 0 };
     int64_t i = -7;
@@ -207,6 +208,7 @@ static void whole_numbers_are_exact(void **state)
         { "2.5e3", 2500 },
         { "2^20", 1048576 },
         { "2**62", (int64_t)1 << 62 },
+        { "9^+3", 729 },
         { "3^39", 4052555153018976267 },
         { "-2^3", -8 },
         { "0^0", 1 },
@@ -228,6 +230,7 @@ static void whole_numbers_are_exact(void **state)
     assert_int_equal(parse_int("1.5", &v, &err), MUP_USAGE);
     assert_string_equal(err.text, "'1.5' is not a whole number");
     assert_int_equal(parse_int("2^-1", &v, &err), MUP_USAGE);
+    assert_int_equal(parse_int("5e-400", &v, &err), MUP_USAGE);
 }
 
 static void reals_are_written_short(void **state)
