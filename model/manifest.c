@@ -51,8 +51,8 @@ static json_t *describe_data(const char *source, const struct data *data)
     char hash[33];
     json_t *corpus = data->synthetic ? NULL : corpus_description(source);
 
-    snprintf(hash, sizeof(hash), "%016" PRIx64 "%016" PRIx64, data->hash[1],
-             data->hash[0]);
+    snprintf(hash, sizeof(hash), "%016" PRIx64 "%016" PRIx64, data->hash[0],
+             data->hash[1]);
     return json_pack("{s:s, s:s, s:I, s:o*}", "source", source, "xxh3_128",
                      hash, "tokens",
                      (json_int_t)(data->synthetic ? 0 : data->shard.tokens),
