@@ -84,6 +84,16 @@ static size_t edit_distance(const char *a, size_t na, const char *b)
     return row[nb];
 }
 
+/* An abbreviation ("wd" for "weight_decay") is nearer than its length says. */
+static size_t key_distance(const char *a, size_t na, const char *b)
+{
+    size_t nb = strlen(b), d = edit_distance(a, na, b);
+    int abbreviates =
+        na > 0 && a[0] == b[0] && d == (na > nb ? na - nb : nb - na);
+
+    return abbreviates && d > 2 ? 2 : d;
+}
+
 /* A key in the wrong section is as likely as a few wrong letters, however
  * different the names of the sections are. */
 static size_t section_distance(const char *a, size_t na, const char *b)
@@ -107,7 +117,7 @@ const char *config_nearest(const struct schema *schema, const char *key,
         size_t base = section_distance(key, prefix, s->name);
 
         for (const struct field *f = s->fields; f->key; f++) {
-            size_t d = edit_distance(leaf, length, f->key);
+            size_t d = key_distance(leaf, length, f->key);
 
             /* no letter in common is no suggestion */
             if (d >= length + strlen(f->key) || base + d >= best)

@@ -100,8 +100,8 @@ int config_dump(const struct schema *schema, const void *config, int comments,
 const struct field *config_find(const struct schema *schema, const char *key,
                                 const struct section **section);
 
-/* Nearest full key by edit distance (for suggestions), or NULL.  Letters are
- * inserted and deleted only, so that a long name finds its abbreviation. */
+/* Nearest full key by edit distance (for suggestions), or NULL.  A name
+ * and its abbreviation are near ("learning_rate" and "lr"). */
 const char *config_nearest(const struct schema *schema, const char *key,
                            char *buffer, size_t bytes);
 

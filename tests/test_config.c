@@ -499,6 +499,8 @@ static void bad_values_are_refused_in_one_sentence(void **state)
           "unknown key 'train.learning_rate' (did you mean 'train.lr'?)" },
         { "train.stesp", "1",
           "unknown key 'train.stesp' (did you mean 'train.steps'?)" },
+        { "train.bloss", "1",
+          "unknown key 'train.bloss' (did you mean 'train.balance_loss'?)" },
         { "lr", "1", "unknown key 'lr' (did you mean 'train.lr'?)" },
         { "tarin.lr", "1",
           "unknown key 'tarin.lr' (did you mean 'train.lr'?)" },
