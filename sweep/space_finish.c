@@ -246,6 +246,10 @@ static int finish_parameters(struct space *s, struct mup_error *err)
 {
     int rc = MUP_OK;
 
+    for (const char *c = s->sweep.name; *c; c++)
+        if ((unsigned char)*c < ' ')
+            return mup_fail(err, MUP_USAGE,
+                            "'name' has a line break or control character");
     for (int p = 0; p < s->n_parameters && !rc; p++)
         rc = finish_parameter(s, &s->parameter[p], err);
     if (!rc && s->sweep.method != SPACE_GRID && !s->sweep.run_cap)

@@ -274,9 +274,8 @@ static void spec_base(FILE *out, const struct space *space)
             char key[128], text[FIELD_TEXT_BYTES];
 
             snprintf(key, sizeof(key), "%s.%s", s->name, f->key);
-            if (is_varied(space, key) ||
-                (f->role == ROLE_RUN && strcmp(s->name, "data") &&
-                 strcmp(key, "train.diverge_after")))
+            if (is_varied(space, key) || !strcmp(s->name, "run") ||
+                !strcmp(s->name, "launch"))
                 continue;
             config_text(s, f, &space->base, text, sizeof(text));
             fprintf(out, "%s\t", key);

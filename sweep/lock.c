@@ -1,0 +1,134 @@
+#include "sweep/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "sweep/store.h"
+
+static int lock_path(const char *dir, char *out, size_t bytes,
+                     struct mup_error *err)
+{
+    if ((size_t)snprintf(out, bytes, "%s/study.lock", dir) >= bytes)
+        return mup_fail(err, MUP_USAGE, "path '%.80s...' is too long", dir);
+    return MUP_OK;
+}
+
+/* "host pid\n" in the file; 0 if it is empty. */
+static int read_holder(int fd, char host[65], long *pid)
+{
+    char text[128];
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    return sscanf(text, "%64s %ld", host, pid) == 2;
+}
+
+static int write_holder(int fd, const char *path, struct mup_error *err)
+{
+    char host[65] = "", text[128];
+    int n;
+
+    if (gethostname(host, sizeof(host) - 1) || !host[0])
+        snprintf(host, sizeof(host), "localhost");
+    n = snprintf(text, sizeof(text), "%s %ld\n", host, (long)getpid());
+    if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)n, 0) != n)
+        return mup_fail(err, MUP_SYSTEM, "cannot write '%s': %s", path,
+                        strerror(errno));
+    return MUP_OK;
+}
+
+int lock_take(const char *dir, struct study_lock *out, struct mup_error *err)
+{
+    char path[1100], host[65] = "an unknown host";
+    long pid = 0;
+    int fd, rc = lock_path(dir, path, sizeof(path), err);
+
+    if (rc)
+        return rc;
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return mup_fail(err, MUP_SYSTEM, "cannot open '%s': %s", path,
+                        strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        if (errno != EWOULDBLOCK)
+            rc = mup_fail(err, MUP_SYSTEM, "cannot lock '%s': %s", path,
+                          strerror(errno));
+        else if (read_holder(fd, host, &pid))
+            rc = mup_fail(err, MUP_USAGE,
+                          "the sweep in '%s' is already run by process %ld on "
+                          "%s; wait for it, stop it, or use another directory",
+                          dir, pid, host);
+        else
+            rc = mup_fail(err, MUP_USAGE,
+                          "the sweep in '%s' is already run by another "
+                          "process; wait for it or use another directory",
+                          dir);
+    }
+    if (!rc)
+        rc = write_holder(fd, path, err);
+    if (rc) {
+        close(fd);
+        return rc;
+    }
+    out->fd = fd;
+    return MUP_OK;
+}
+
+void lock_release(struct study_lock *lock)
+{
+    if (lock->fd < 0)
+        return;
+    /* Emptied, not removed: removing would race with a third opener. */
+    if (ftruncate(lock->fd, 0)) {
+        /* A stale name is harmless: its process does not hold the lock. */
+    }
+    close(lock->fd);
+    lock->fd = -1;
+}
+
+/* Never by trying the lock: that could make a starting driver fail. */
+int store_has_driver(const char *dir, char *host, size_t bytes, long *pid)
+{
+    char path[1100], holder[65], here[65] = "";
+    int fd, known;
+
+    if (lock_path(dir, path, sizeof(path), NULL))
+        return 0;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    known = read_holder(fd, holder, pid);
+    close(fd);
+    if (!known || gethostname(here, sizeof(here) - 1))
+        return 0;
+    if (host)
+        snprintf(host, bytes, "%s", holder);
+    /* On another host: believed. */
+    return strcmp(here, holder) != 0 || !kill((pid_t)*pid, 0) || errno == EPERM;
+}
+
+int lock_is_shared_disk(const char *dir)
+{
+    /* statfs(2): f_type of NFS, Lustre, GPFS, SMB, CIFS, BeeGFS, AFS. */
+    static const unsigned long shared[] = {
+        0x6969,     0x0bd00bd0, 0x47504653, 0xfe534d42,
+        0xff534d42, 0x19830326, 0x5346414f,
+    };
+    struct statfs fs;
+
+    if (statfs(dir, &fs))
+        return 0;
+    for (size_t i = 0; i < sizeof(shared) / sizeof(shared[0]); i++)
+        if (((unsigned long)fs.f_type & 0xffffffffUL) == shared[i])
+            return 1;
+    return 0;
+}

@@ -1,0 +1,374 @@
+#include "sweep/pool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define POOL_MAX_WORKERS 1024
+
+extern char **environ;
+
+double pool_now_s(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Set bits of "Cpus_allowed:" in /proc/self/status: taskset and cpusets. */
+static int allowed_cores(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[4096];
+    int n = 0;
+
+    while (f && fgets(line, sizeof(line), f)) {
+        if (strncmp(line, "Cpus_allowed:", 13))
+            continue;
+        for (const char *c = line + 13; *c; c++) {
+            const char *digits = "0123456789abcdef";
+            const char *d = *c != '\n' ? strchr(digits, *c) : NULL;
+
+            for (int v = d ? (int)(d - digits) : 0; v; v >>= 1)
+                n += v & 1;
+        }
+    }
+    if (f)
+        fclose(f);
+    return n;
+}
+
+/* Share of the container's cgroup, in cores; 0 if it has no limit. */
+static int quota_cores(void)
+{
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
+    double quota, period;
+    int n = 0;
+
+    if (f && fscanf(f, "%lf %lf", &quota, &period) == 2 && period > 0)
+        n = (int)ceil(quota / period);
+    if (f)
+        fclose(f);
+    return n;
+}
+
+int pool_cores(void)
+{
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    int allowed = allowed_cores(), quota = quota_cores();
+    int n = online < 1 ? 1 : online > 1024 ? 1024 : (int)online;
+
+    if (allowed && allowed < n)
+        n = allowed;
+    return quota && quota < n ? quota : n;
+}
+
+static int is_thread_setting(const char *variable)
+{
+    return !strncmp(variable, "OMP_NUM_THREADS=", 16) ||
+           !strncmp(variable, "OPENBLAS_NUM_THREADS=", 21);
+}
+
+/* Ours with one thread a worker; a pointer array onto environ's texts. */
+static char **make_environment(void)
+{
+    static const char *const one[] = { "OMP_NUM_THREADS=1",
+                                       "OPENBLAS_NUM_THREADS=1" };
+    size_t n = 0, used = 0;
+    char **copy;
+
+    while (environ && environ[n])
+        n++;
+    copy = calloc(n + 3, sizeof(*copy));
+    for (size_t i = 0; copy && i < n; i++)
+        if (!is_thread_setting(environ[i]))
+            copy[used++] = environ[i];
+    if (copy) {
+        copy[used++] = (char *)one[0];
+        copy[used] = (char *)one[1];
+    }
+    return copy;
+}
+
+int pool_open(const char *dir, const char *program, int n, struct pool *out,
+              struct mup_error *err)
+{
+    struct pool p = { .n = n, .program = program, .log = -1 };
+
+    if (n < 0 || n > POOL_MAX_WORKERS ||
+        (size_t)snprintf(p.log_path, sizeof(p.log_path), "%s/workers.log",
+                         dir) >= sizeof(p.log_path))
+        return mup_fail(err, MUP_USAGE, "too many workers or too long a path");
+    p.log = open(p.log_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (p.log < 0)
+        return mup_fail(err, MUP_SYSTEM, "cannot open '%s': %s", p.log_path,
+                        strerror(errno));
+    p.worker = calloc((size_t)n + 1, sizeof(*p.worker));
+    p.environment = make_environment();
+    if (!p.worker || !p.environment) {
+        pool_close(&p);
+        return mup_fail(err, MUP_SYSTEM, "out of memory");
+    }
+    for (int i = 0; i < n; i++) {
+        p.worker[i].in = p.worker[i].out = -1;
+        p.worker[i].job = -1;
+    }
+    *out = p;
+    return MUP_OK;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void pool_close(struct pool *pool)
+{
+    for (int i = 0; pool->worker && i < pool->n; i++) {
+        struct pool_worker *w = &pool->worker[i];
+
+        close_fd(&w->in);
+        close_fd(&w->out);
+        if (w->pid > 0) {
+            kill(w->pid, SIGKILL);
+            while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+        }
+    }
+    close_fd(&pool->log);
+    free(pool->worker);
+    free(pool->environment);
+    memset(pool, 0, sizeof(*pool));
+    pool->log = -1;
+}
+
+/* Two pipes that no other child inherits. */
+static int make_pipes(int in[2], int out[2], struct mup_error *err)
+{
+    in[0] = in[1] = out[0] = out[1] = -1;
+    if (pipe(in) || pipe(out))
+        return mup_fail(err, MUP_SYSTEM, "cannot make a pipe: %s",
+                        strerror(errno));
+    for (int i = 0; i < 2; i++)
+        if (fcntl(in[i], F_SETFD, FD_CLOEXEC) ||
+            fcntl(out[i], F_SETFD, FD_CLOEXEC))
+            return mup_fail(err, MUP_SYSTEM, "cannot set up a pipe: %s",
+                            strerror(errno));
+    return MUP_OK;
+}
+
+/* Its own process group: Ctrl-C of the terminal is the driver's to answer.
+ * Default signals: what the caller ignores must not be inherited. */
+static int set_attributes(posix_spawnattr_t *attributes)
+{
+    sigset_t none, defaults;
+
+    sigemptyset(&none);
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGPIPE);
+    sigaddset(&defaults, SIGTERM);
+    sigaddset(&defaults, SIGINT);
+    return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP |
+                                                    POSIX_SPAWN_SETSIGDEF |
+                                                    POSIX_SPAWN_SETSIGMASK) ||
+           posix_spawnattr_setpgroup(attributes, 0) ||
+           posix_spawnattr_setsigmask(attributes, &none) ||
+           posix_spawnattr_setsigdefault(attributes, &defaults);
+}
+
+static int spawn(struct pool *pool, int in, int out, pid_t *pid)
+{
+    char worker[] = "worker";
+    char *argv[] = { (char *)pool->program, worker, NULL };
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    int rc = posix_spawn_file_actions_init(&actions);
+
+    if (rc)
+        return rc;
+    rc = posix_spawnattr_init(&attributes);
+    if (!rc) {
+        rc = set_attributes(&attributes) ? ENOMEM : 0;
+        if (!rc)
+            rc = posix_spawn_file_actions_adddup2(&actions, in, 0);
+        if (!rc)
+            rc = posix_spawn_file_actions_adddup2(&actions, out, 1);
+        if (!rc)
+            rc = posix_spawn_file_actions_adddup2(&actions, pool->log, 2);
+        if (!rc)
+            rc = posix_spawn(pid, pool->program, &actions, &attributes, argv,
+                             pool->environment);
+        posix_spawnattr_destroy(&attributes);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return rc;
+}
+
+int pool_start(struct pool *pool, struct pool_worker *w, struct mup_error *err)
+{
+    int in[2], out[2];
+    pid_t pid = 0;
+    int rc = make_pipes(in, out, err);
+
+    if (!rc) {
+        int fault = spawn(pool, in[0], out[1], &pid);
+
+        if (fault)
+            rc = mup_fail(err, MUP_SYSTEM, "cannot start '%s worker': %s",
+                          pool->program, strerror(fault));
+    }
+    close_fd(&in[0]);
+    close_fd(&out[1]);
+    if (rc) {
+        close_fd(&in[1]);
+        close_fd(&out[0]);
+        return rc;
+    }
+    w->pid = pid;
+    w->in = in[1];
+    w->out = out[0];
+    w->used = 0;
+    w->job = -1;
+    return MUP_OK;
+}
+
+int pool_send(struct pool *pool, struct pool_worker *w,
+              const struct worker_job *job, struct mup_error *err)
+{
+    char *line;
+    size_t bytes, done = 0;
+    int rc = worker_format_job(job, &line, err);
+
+    if (rc)
+        return rc;
+    w->log_start = lseek(pool->log, 0, SEEK_END);
+    bytes = strlen(line);
+    /* The pipe is empty and holds more than a line: this does not wait. */
+    while (done < bytes) {
+        ssize_t n = write(w->in, line + done, bytes - done);
+
+        if (n < 0 && errno != EINTR)
+            break; /* dead: pool_wait sees the end of its output */
+        done += n > 0 ? (size_t)n : 0;
+    }
+    free(line);
+    return MUP_OK;
+}
+
+void pool_hang_up(struct pool_worker *w)
+{
+    close_fd(&w->in);
+}
+
+void pool_kill(struct pool_worker *w)
+{
+    if (w->pid > 0)
+        kill(w->pid, SIGKILL);
+}
+
+static void receive(struct pool_worker *w)
+{
+    ssize_t n;
+
+    if (w->used == sizeof(w->line))
+        w->used = 0; /* an endless line is no message */
+    n = read(w->out, w->line + w->used, sizeof(w->line) - w->used);
+    if (n > 0)
+        w->used += (size_t)n;
+    else if (n == 0 || errno != EINTR)
+        close_fd(&w->out);
+}
+
+void pool_wait(struct pool *pool, int timeout_ms)
+{
+    struct pollfd fds[POOL_MAX_WORKERS];
+    int index[POOL_MAX_WORKERS], n = 0;
+
+    for (int i = 0; i < pool->n; i++) {
+        struct pool_worker *w = &pool->worker[i];
+
+        if (w->out >= 0) {
+            index[n] = i;
+            fds[n++] = (struct pollfd){ .fd = w->out, .events = POLLIN };
+        } else if (w->pid > 0 && timeout_ms > 10) {
+            timeout_ms = 10; /* its exit status comes any moment */
+        }
+    }
+    if (poll(fds, (nfds_t)n, timeout_ms) <= 0)
+        return;
+    for (int i = 0; i < n; i++)
+        if (fds[i].revents)
+            receive(&pool->worker[index[i]]);
+}
+
+int pool_take(struct pool_worker *w, struct worker_message *out)
+{
+    for (;;) {
+        char *end = memchr(w->line, '\n', w->used);
+        size_t n = end ? (size_t)(end - w->line) : 0;
+        int rc;
+
+        if (!end)
+            return 0;
+        rc = worker_parse_message(w->line, n, out, NULL);
+        w->used -= n + 1;
+        memmove(w->line, end + 1, w->used);
+        if (!rc)
+            return 1;
+    }
+}
+
+/* The last line that was written to workers.log since the job began.  Workers
+ * share the file, so it may be another's: a hint, not a proof. */
+static void last_words(struct pool *pool, const struct pool_worker *w,
+                       char *out, size_t bytes)
+{
+    off_t end = lseek(pool->log, 0, SEEK_END), start = w->log_start;
+    char tail[513], *line;
+    ssize_t n;
+
+    out[0] = '\0';
+    if (end - start > (off_t)sizeof(tail) - 1)
+        start = end - ((off_t)sizeof(tail) - 1);
+    n = end > start ? pread(pool->log, tail, (size_t)(end - start), start) : 0;
+    while (n > 0 && (tail[n - 1] == '\n' || tail[n - 1] == ' '))
+        n--;
+    if (n <= 0)
+        return;
+    tail[n] = '\0';
+    line = strrchr(tail, '\n');
+    snprintf(out, bytes, "%.160s", line ? line + 1 : tail);
+}
+
+int pool_reap(struct pool *pool, struct pool_worker *w, char *how, size_t bytes)
+{
+    char words[200];
+    int status, n;
+
+    if (w->pid <= 0 || w->out >= 0 || waitpid(w->pid, &status, WNOHANG) == 0)
+        return 0;
+    if (WIFSIGNALED(status))
+        n = snprintf(how, bytes, "was killed by signal %d (%s)",
+                     WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        n = snprintf(how, bytes, "exited with status %d", WEXITSTATUS(status));
+    last_words(pool, w, words, sizeof(words));
+    if (words[0] && n > 0 && (size_t)n < bytes)
+        snprintf(how + n, bytes - (size_t)n, "; last line of workers.log: %s",
+                 words);
+    close_fd(&w->in);
+    w->pid = 0;
+    w->used = 0;
+    return 1;
+}

@@ -1,0 +1,64 @@
+/* Worker processes: started without a shell, spoken to over pipes, one thread
+ * each.  Their standard error goes to dir/workers.log.  A worker lives until
+ * its standard input closes. */
+#ifndef SWEEP_POOL_H
+#define SWEEP_POOL_H
+
+#include <sys/types.h>
+
+#include "sweep/worker.h"
+
+struct pool_worker {
+    pid_t pid; /* 0: not running */
+    int in;    /* its standard input, -1 when closed */
+    int out;   /* its standard output, -1 at its end */
+    size_t used;
+    char line[WORKER_LINE_BYTES];
+    off_t log_start; /* end of workers.log when its job began */
+    /* What the driver keeps about it. */
+    int64_t job; /* index, or -1 */
+    double busy_since_s, first_step_s;
+    int64_t first_step, last_step, steps;
+};
+
+struct pool {
+    int n;
+    struct pool_worker *worker;
+    const char *program;
+    char **environment;
+    char log_path[1100];
+    int log;
+};
+
+/* No process is started yet. */
+int pool_open(const char *dir, const char *program, int n, struct pool *out,
+              struct mup_error *err);
+/* Kills what still runs. */
+void pool_close(struct pool *pool);
+
+int pool_start(struct pool *pool, struct pool_worker *w, struct mup_error *err);
+
+/* A worker that has died meanwhile is found by pool_wait, not here. */
+int pool_send(struct pool *pool, struct pool_worker *w,
+              const struct worker_job *job, struct mup_error *err);
+/* Tell it to save and stop. */
+void pool_hang_up(struct pool_worker *w);
+void pool_kill(struct pool_worker *w);
+
+/* Wait for lines or deaths, at most timeout_ms. */
+void pool_wait(struct pool *pool, int timeout_ms);
+
+/* The next message that has arrived; other lines are passed over. 0: none. */
+int pool_take(struct pool_worker *w, struct worker_message *out);
+
+/* 1 once it has died and all its messages are taken; how: "was killed by
+ * signal 9 (Killed); its last words: ...". */
+int pool_reap(struct pool *pool, struct pool_worker *w, char *how,
+              size_t bytes);
+
+/* Cores that this process may use. */
+int pool_cores(void);
+
+double pool_now_s(void);
+
+#endif

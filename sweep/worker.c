@@ -1,0 +1,243 @@
+/* The worker process: trains what the driver asks for, one run at a time. */
+#include "sweep/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sweep/driver.h"
+
+/* Step lines a second, at most: the driver draws no faster. */
+#define WORKER_LINE_INTERVAL_S 0.5
+
+/* How long a predecessor, whose driver was killed, may take to save. */
+#define WORKER_PATIENCE_S 60.0
+
+struct worker {
+    int in, out;
+    int closed;     /* standard input has ended: save and stop */
+    int terminated; /* SIGTERM came: the same, and exit */
+    char buffer[WORKER_LINE_BYTES];
+    size_t used;
+    struct worker_job job;
+    double last_line_s;
+    worker_train *train;
+};
+
+static double now_s(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Take what has arrived; notice the end. */
+static void fill(struct worker *w)
+{
+    ssize_t n;
+
+    if (w->used == sizeof(w->buffer)) {
+        w->closed = 1; /* no line is that long: the driver is not one */
+        return;
+    }
+    n = read(w->in, w->buffer + w->used, sizeof(w->buffer) - w->used);
+    if (n > 0)
+        w->used += (size_t)n;
+    else if (n == 0 || errno != EINTR)
+        w->closed = 1;
+}
+
+/* SIGTERM is blocked while a run is trained and asked for here, so that no
+ * handler and no global is needed. */
+static void look_for_term(struct worker *w)
+{
+    struct timespec none = { 0, 0 };
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    if (sigtimedwait(&set, NULL, &none) == SIGTERM)
+        w->terminated = 1;
+}
+
+static int should_stop(void *context)
+{
+    struct worker *w = context;
+    struct pollfd p = { w->in, POLLIN, 0 };
+
+    look_for_term(w);
+    if (!w->closed && poll(&p, 1, 0) > 0)
+        fill(w);
+    return w->closed || w->terminated;
+}
+
+/* One line to the driver.  If nobody listens, standard input has ended too. */
+static void send_line(struct worker *w, const struct worker_message *message)
+{
+    char *line;
+    size_t done = 0, bytes;
+
+    if (worker_format_message(message, &line, NULL))
+        return;
+    bytes = strlen(line);
+    while (done < bytes) {
+        ssize_t n = write(w->out, line + done, bytes - done);
+
+        if (n < 0 && errno != EINTR)
+            break;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    free(line);
+}
+
+static void tell_step(void *context, const struct train_step *step)
+{
+    struct worker *w = context;
+    double now = now_s();
+    struct worker_message m;
+
+    if (now - w->last_line_s < WORKER_LINE_INTERVAL_S)
+        return;
+    w->last_line_s = now;
+    memset(&m, 0, sizeof(m));
+    m.event = WORKER_STEP;
+    m.trial = w->job.trial;
+    m.attempt = w->job.attempt;
+    m.step = step->step;
+    m.steps = step->steps;
+    m.loss = step->loss;
+    send_line(w, &m);
+}
+
+/* Two processes must never train in one directory: the worker of a killed
+ * driver may still be saving there.  Wait for it while the pipe is open. */
+static int lock_dir(struct worker *w, int *fd, struct mup_error *err)
+{
+    struct timespec pause = { 0, 20000000 };
+    double deadline = now_s() + WORKER_PATIENCE_S;
+    char path[2200];
+
+    snprintf(path, sizeof(path), "%s/worker.lock", w->job.dir);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (*fd < 0)
+        return mup_fail(err, MUP_SYSTEM, "cannot open '%s': %s", path,
+                        strerror(errno));
+    while (flock(*fd, LOCK_EX | LOCK_NB)) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return mup_fail(err, MUP_SYSTEM, "cannot lock '%s': %s", path,
+                            strerror(errno));
+        if (should_stop(w))
+            return MUP_STOPPED;
+        if (now_s() > deadline)
+            return mup_fail(err, MUP_SYSTEM,
+                            "'%s' is held by another worker for %g s; stop "
+                            "it and run the sweep again",
+                            path, WORKER_PATIENCE_S);
+        nanosleep(&pause, NULL);
+    }
+    return MUP_OK;
+}
+
+static int run_locked(struct worker *w, struct mup_error *err)
+{
+    struct train_hooks hooks = { w, tell_step, should_stop };
+    struct train_result result;
+    struct run_config config;
+    char path[2200];
+    int rc;
+
+    snprintf(path, sizeof(path), "%s/config.yaml", w->job.dir);
+    rc = run_config_load(path, NULL, 0, &config, err);
+    return rc ? rc : w->train(&config, w->job.dir, &hooks, &result, err);
+}
+
+static void run_job(struct worker *w)
+{
+    struct mup_error err = { 0 };
+    struct worker_message end;
+    sigset_t term, before;
+    int fd = -1;
+
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, &before);
+    memset(&end, 0, sizeof(end));
+    end.event = WORKER_END;
+    end.trial = w->job.trial;
+    end.attempt = w->job.attempt;
+    w->last_line_s = -1;
+    end.status = lock_dir(w, &fd, &err);
+    if (!end.status)
+        end.status = run_locked(w, &err);
+    if (fd >= 0)
+        close(fd);
+    if (end.status)
+        snprintf(end.error, sizeof(end.error), "%.500s", err.text);
+    send_line(w, &end);
+    look_for_term(w);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+/* Cut the first line off the buffer; 0 if there is none yet. */
+static int take_job(struct worker *w, int *bad)
+{
+    char *end = memchr(w->buffer, '\n', w->used);
+    struct mup_error err;
+    size_t n;
+
+    if (!end)
+        return 0;
+    n = (size_t)(end - w->buffer);
+    *bad = worker_parse_job(w->buffer, n, &w->job, &err);
+    w->used -= n + 1;
+    memmove(w->buffer, end + 1, w->used);
+    return 1;
+}
+
+int worker_serve(int in, int out, worker_train *train)
+{
+    struct sigaction ignore;
+    struct worker *w = calloc(1, sizeof(*w));
+    int rc = MUP_OK;
+
+    if (!w)
+        return MUP_SYSTEM;
+    w->in = in;
+    w->train = train;
+    w->out = fcntl(out, F_DUPFD_CLOEXEC, 3);
+    if (w->out < 0 || (out == STDOUT_FILENO && dup2(STDERR_FILENO, out) < 0))
+        rc = MUP_SYSTEM;
+    /* Ctrl-C reaches every process of a terminal; the driver decides. */
+    memset(&ignore, 0, sizeof(ignore));
+    ignore.sa_handler = SIG_IGN;
+    sigaction(SIGINT, &ignore, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+    while (!rc && !w->terminated) {
+        if (take_job(w, &rc)) {
+            if (!rc)
+                run_job(w);
+        } else if (w->closed) {
+            break;
+        } else {
+            fill(w); /* waits; SIGTERM ends an idle worker at once */
+        }
+    }
+    if (w->terminated)
+        rc = MUP_STOPPED;
+    if (w->out >= 0)
+        close(w->out);
+    free(w);
+    return rc;
+}
+
+int sweep_worker(void)
+{
+    return worker_serve(STDIN_FILENO, STDOUT_FILENO, train_run);
+}
