@@ -58,5 +58,5 @@ for test; do
     skipped=$((skipped + s))
 done
 [ "$skipped" = 0 ] || printf '%d skipped\n' "$skipped"
-printf '%d passed, %d failed\n' "$passed" "$failed"
+printf '%d passed, %d failed\n' "$passed" "$failed" | tee "$build/summary"
 [ "$failed" = 0 ]

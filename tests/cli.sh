@@ -1,0 +1,367 @@
+#!/bin/bash
+# The program end to end: answers, exit codes, sentences, interruption, a whole
+# small story.  Finds the program in $BIN; prints "ok - NAME" lines.
+#   UPDATE=1 tests/cli.sh     writes the golden files anew
+set -uo pipefail
+export LC_ALL=C
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BIN=${BIN:-$top/build/bin/mutransfer}
+golden=$top/tests/golden
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+cp -r "$top/configs" .
+failed=0
+
+ok() {
+    printf 'ok - %s\n' "$1"
+}
+not_ok() {
+    printf 'not ok - %s\n' "$1"
+    shift
+    printf '  %s\n' "$@"
+    failed=1
+}
+
+# t NAME CODE PATTERN COMMAND...: exit code, and a regular expression that
+# stdout and stderr together must match ("" = none).
+t() {
+    local name=$1 want=$2 pattern=$3 code=0 out
+
+    shift 3
+    out=$("$@" 2>&1 </dev/null) || code=$?
+    if [ "$code" != "$want" ]; then
+        not_ok "$name" "exit code $code, expected $want" "$* says:" "$out"
+    elif [ -n "$pattern" ] && ! grep -qE -- "$pattern" <<<"$out"; then
+        not_ok "$name" "no '$pattern' in:" "$out"
+    else
+        ok "$name"
+    fi
+}
+
+# same NAME FILE COMMAND...: stdout equals golden/FILE.
+same() {
+    local name=$1 file=$2
+
+    shift 2
+    "$@" >out.txt 2>err.txt </dev/null
+    [ -z "${UPDATE:-}" ] || cp out.txt "$file"
+    if diff -u "$file" out.txt >diff.txt; then
+        ok "$name"
+    else
+        not_ok "$name" "$(head -n 30 diff.txt)" "$(cat err.txt)"
+    fi
+}
+
+m=$BIN
+tiny=configs/tiny.yaml
+
+# ---- answers -------------------------------------------------------------------
+same "help lists the verbs" "$golden/help.txt" "$m" help
+same "exit codes are listed" "$golden/exit-codes.txt" "$m" help exit-codes
+same "the resolved config of tiny.yaml" "$golden/tiny-config.txt" \
+    "$m" show config $tiny
+same "the tensors of tiny.yaml at four times the base width" \
+    "$golden/tiny-params.txt" \
+    "$m" show params $tiny --model.width=128 --run.backend=ref
+same "docs/cli.md is current (make docs)" "$top/docs/cli.md" \
+    "$m" help cli-reference
+same "docs/config.md is current (make docs)" "$top/docs/config.md" \
+    "$m" help config
+"$m" show config $tiny >resolved.yaml
+same "a resolved config parses to itself" resolved.yaml \
+    "$m" show config resolved.yaml
+"$m" show config $tiny --comments >commented.yaml
+same "a commented config parses to the same" resolved.yaml \
+    "$m" show config commented.yaml
+for verb in doctor data plan train sweep coord-check report lint transfer \
+    launch status show plot help; do
+    t "$verb -h answers" 0 "^usage: mutransfer $verb" "$m" $verb -h
+done
+t "the version is printed" 0 '^mutransfer [0-9]' "$m" --version
+t "no verb means help" 0 'usage: mutransfer VERB' "$m"
+t "doctor measures" 0 'FLOP/s' "$m" doctor
+t "doctor speaks JSON" 0 '"cores": [0-9]' "$m" doctor --json
+t "plan of a run names bytes" 0 '[0-9]+ bytes planned' "$m" plan $tiny
+t "plan of a sweep counts trials" 0 'trials +[0-9]+ = ' \
+    "$m" plan configs/quickstart.yaml
+t "plan speaks JSON" 0 '"arena_bytes": [0-9]+' "$m" plan $tiny --json
+t "a dry run trains nothing" 0 'bytes planned' "$m" train $tiny -n -o dry
+t "... and leaves no folder" 1 '' test -e dry
+
+# ---- the command line ------------------------------------------------------------
+t "a misspelt verb is corrected" 2 "did you mean 'train'" "$m" trian
+t "an unknown verb points to help" 2 "mutransfer help" "$m" xyzzyxyzzy
+t "a misspelt option is corrected" 2 "did you mean '--output'" \
+    "$m" train $tiny --ouput x
+t "an unknown option points to -h" 2 'train -h' "$m" train $tiny --xyzzyxyzzy
+t "an unknown letter points to -h" 2 "'-x'" "$m" train $tiny -x
+t "a missing operand shows the usage" 2 'usage: mutransfer train RUN.yaml' \
+    "$m" train
+t "an operand too many is named" 2 "'b.yaml' is one operand too many" \
+    "$m" train $tiny b.yaml
+t "a missing argument is named" 2 "'--output' needs an argument" \
+    "$m" train $tiny -o
+t "a flag takes no argument" 2 "takes no argument" "$m" train $tiny --json=1
+t "a key without value is explained" 2 'write --train.lr=VALUE' \
+    "$m" train $tiny --train.lr
+t "a number out of range is refused" 2 'jobs: 0 is outside' \
+    "$m" sweep configs/quickstart.yaml -j 0
+t "a word is no number" 2 'jobs: .*many' \
+    "$m" sweep configs/quickstart.yaml -j many
+t "one width makes no slope" 2 'at least two widths' \
+    "$m" coord-check $tiny --widths 32
+t "falling widths are refused" 2 'rising order' \
+    "$m" coord-check $tiny --widths 64,32
+t "a width that heads do not divide is refused" 2 'widths: .*multiple' \
+    "$m" coord-check $tiny --widths 32,40
+t "unknown help is explained" 2 "no help on 'nonsense'" "$m" help nonsense
+t "a full disk at stdout is noticed" 3 'cannot write to standard output' \
+    bash -c "'$m' help config >/dev/full"
+
+# ---- bad configs -------------------------------------------------------------------
+t "a misspelt key on the command line" 2 "train.lrr.*train\.lr" \
+    "$m" train $tiny --train.lrr=1
+t "a value out of range on the command line" 2 'train.lr: -1 is outside' \
+    "$m" train $tiny --train.lr=-1
+t "a value that is no number" 2 'train.steps' "$m" train $tiny --train.steps=ten
+t "a missing config" 3 "nope.yaml.*No such file" "$m" train nope.yaml
+t "a folder instead of a config" 2 'is a folder' "$m" train configs
+t "a sweep file instead of a run config" 2 "mutransfer sweep" \
+    "$m" train configs/quickstart.yaml
+t "a run config instead of a sweep file" 2 "mutransfer train" \
+    "$m" sweep $tiny
+printf 'train:\n  lr: 0.1\n  learning_rat: 3\n' >bad.yaml
+t "an unknown key in a file has its line" 2 'bad.yaml:3: .*learning_rat' \
+    "$m" train bad.yaml
+printf 'train:\n  lr: 0.1\n  beta2: 1\n' >bad.yaml
+t "a value out of range has its line" 2 'bad.yaml:3: .*beta2.*outside' \
+    "$m" train bad.yaml
+printf 'train:\n  lr: [1\n' >bad.yaml
+t "broken YAML has its line" 2 'bad.yaml:[0-9]+: ' "$m" train bad.yaml
+printf 'train:\n  lr: 0.1\n  lr: 0.2\n' >bad.yaml
+t "a repeated key has its line" 2 'bad.yaml:3: ' "$m" train bad.yaml
+printf 'model:\n  width: 64\n' >bad.yaml
+t "a missing key is named" 2 'train.lr' "$m" train bad.yaml
+t "a head count that does not divide" 2 'model.width 40.*head_size' \
+    "$m" train $tiny --model.width=40
+t "an empty sweep file" 2 'sweep' "$m" sweep /dev/null
+t "an unknown backend" 2 'unknown backend' "$m" train $tiny --run.backend=gpu
+
+# ---- bad data and bad places ---------------------------------------------------------
+t "missing data" 3 'nope.bin' "$m" train $tiny --data.train=nope.bin -o r1
+t "... leaves no folder" 1 '' test -e r1
+for i in 1 2 3 4 5 6; do
+    seq $((i * 1000)) $((i * 1000 + 600))
+done >text.txt
+t "text becomes shards" 0 'text.bin' \
+    "$m" data prepare --text text.txt -o text.bin
+t "a shard can be shown" 0 'tokens of 2 bytes' "$m" data show text.bin
+head -c 3000 text.bin >short.bin
+t "a truncated shard" 5 'short.bin' "$m" train $tiny --data.train=short.bin -o r1
+head -c 500 text.bin >short.bin
+t "a shard shorter than its header" 5 'short.bin' \
+    "$m" train $tiny --data.train=short.bin -o r1
+t "a file that is no shard" 5 'text.txt' \
+    "$m" train $tiny --data.train=text.txt -o r1
+t "a token above the vocabulary" 5 '(vocab|token)' \
+    "$m" train $tiny --data.train=text.bin --model.vocab=32 -o r1
+t "a corpus shorter than a batch" 2 '' "$m" train $tiny \
+    --data.train=text.bin --data.valid=text-valid.bin --model.seq=16384 -o r1
+t "text that is not there" 3 'nope.txt' \
+    "$m" data prepare --text nope.txt -o x.bin
+t "data without output" 2 'add -o' "$m" data prepare --text text.txt
+t "an impossible folder" 3 '/dev/null' "$m" train $tiny -o /dev/null/run
+t "status of no run" 2 'neither a sweep' "$m" status configs
+t "report of no sweep" 2 'is a|neither' "$m" report configs
+t "status of nothing" 3 'No such file' "$m" status nope
+if [ "$(id -u)" != 0 ]; then
+    mkdir read-only
+    chmod 555 read-only
+    t "a read-only folder" 3 'read-only' "$m" train $tiny -o read-only/run
+fi
+# A tmpfs of a megabyte is the small disk; it needs the right to mount.
+mkdir small
+if mount -t tmpfs -o size=1m none small 2>/dev/null; then
+    t "a full disk" 3 'small.*No space' "$m" train $tiny -q \
+        --model.width=64 -o small/run
+    umount small
+    mount -t tmpfs -o size=20m none small
+    t "... and with room the same command works" 0 'trained' "$m" train $tiny \
+        -q --model.width=64 -o small/run
+    umount small
+fi
+
+# ---- a run, stopped and continued ------------------------------------------------------
+t "tiny.yaml trains" 0 'trained 50 steps' "$m" train $tiny -q -o run
+t "... again returns the result" 0 'trained 50 steps' "$m" train $tiny -q -o run
+t "... with another learning rate is refused" 2 'train.lr' \
+    "$m" train $tiny -q -o run --train.lr=0.5
+t "status of a run" 0 'last event: done at step 50' "$m" status run
+t "its checkpoint verifies" 0 'every tensor has its hash' \
+    "$m" show checkpoint run --verify
+t "a diverging run has its exit code" 6 'diverged at step' \
+    "$m" train $tiny -q -o diverged --train.lr=1e6 --train.clip=0
+t "lr with width is refused for more ranks" 2 'one rank' \
+    "$m" launch $tiny --local 2 -o ranks
+
+long=(train $tiny --train.steps=600 --run.log_every=1 -q)
+"$m" "${long[@]}" -o whole >/dev/null || not_ok "an unbroken run" "failed"
+
+# interrupt SIGNAL DIR ARG...: start, wait for some steps, send.
+interrupt() {
+    local signal=$1 dir=$2 code=0 pid
+
+    shift 2
+    "$m" "${long[@]}" -o "$dir" "$@" >stop.txt 2>&1 &
+    pid=$!
+    for _ in $(seq 2000); do
+        [ "$(cat "$dir/metrics.jsonl" 2>/dev/null | wc -l)" -lt 20 ] ||
+            break
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.005
+    done
+    kill -"$signal" $pid 2>/dev/null
+    wait $pid 2>/dev/null || code=$?
+    echo "$code"
+}
+checkpoint() {
+    cat "$1"/checkpoints/step-0000000600/tensors.bin | cksum
+}
+# The speed is no result.
+metrics() {
+    sed 's/"tokens_per_s":[^,}]*//' "$1/metrics.jsonl" | cksum
+}
+
+for signal in INT TERM; do
+    code=$(interrupt $signal stopped-$signal)
+    if [ "$code" = 7 ] && grep -q 'run the same command again' stop.txt; then
+        ok "SIG$signal saves and says how to continue"
+    else
+        not_ok "SIG$signal saves and says how to continue" "exit code $code" \
+            "$(cat stop.txt)"
+    fi
+    "$m" "${long[@]}" -o stopped-$signal >/dev/null 2>&1
+    if [ "$(checkpoint whole)" = "$(checkpoint stopped-$signal)" ] &&
+        [ "$(metrics whole)" = "$(metrics stopped-$signal)" ]; then
+        ok "after SIG$signal the run ends as if unbroken"
+    else
+        not_ok "after SIG$signal the run ends as if unbroken" \
+            "$(diff <(cut -c1-60 whole/metrics.jsonl) \
+                <(cut -c1-60 stopped-$signal/metrics.jsonl) | head -n 5)"
+    fi
+done
+interrupt KILL killed --run.checkpoint_every=7 >/dev/null
+"$m" "${long[@]}" -o killed >/dev/null 2>&1
+if [ "$(checkpoint whole)" = "$(checkpoint killed)" ] &&
+    [ "$(metrics whole)" = "$(metrics killed)" ]; then
+    ok "after kill -9 the run ends as if unbroken"
+else
+    not_ok "after kill -9 the run ends as if unbroken" "$(cat stop.txt)"
+fi
+
+# ---- the story, small ----------------------------------------------------------------
+cat >sweep.yaml <<'YAML'
+name: small
+base: configs/tiny.yaml
+method: grid
+metric: {name: val_loss, goal: minimize}
+parameters:
+  train.lr: {values: [2^-9, 2^-8, 2^-7, 2^-6, 2^-5, 2^-4]}
+groups:
+  mup.parametrization: [sp, mup]
+  model.width: [32, 64]
+seeds: [1]
+YAML
+cat >target.yaml <<'YAML'
+model: {width: 128, head_size: 16, experts: 4, seq: 32}
+mup: {base_width: 32}
+train: {steps: 50, batch: 8}
+data: {valid_sequences: 32}
+YAML
+t "coord-check passes or not, but decides" 0 '' bash -c "
+    '$m' coord-check $tiny -q --widths 32,64 --seeds 2 --steps 3 -o coord;
+    code=\$?; [ \$code = 0 ] || [ \$code = 1 ] || [ \$code = 8 ]"
+t "coord-check leaves its result" 0 '"verdict"' cat coord/coord.json
+t "coord-check of SP fails" 1 'FAIL  sp' "$m" coord-check $tiny -q \
+    --widths 32,64,128 --seeds 2 --mup.parametrization=sp -o coord-sp
+t "the sweep runs" 0 '24 trials: 24 done|24 trials: .* 0 failed' \
+    "$m" sweep sweep.yaml -q -o study -j 2
+cp study/trials.csv trials.csv 2>/dev/null
+t "... again does nothing" 0 '24 trials' "$m" sweep sweep.yaml -q -o study
+t "... its trials did not change" 0 '' cmp trials.csv study/trials.csv
+t "status of a sweep" 0 '24 trials' "$m" status study
+t "status speaks JSON" 0 '"trials": 24' "$m" status study --json
+t "another specification is refused" 2 '' \
+    "$m" sweep sweep.yaml -q -o study --train.beta2=0.9
+t "report decides" 0 '' bash -c "'$m' report study >report.txt;
+    code=\$?; [ \$code = 0 ] || [ \$code = 1 ] || [ \$code = 8 ]"
+t "... begins with a sentence" 0 '^[A-Z].*\.$' head -n 1 report.txt
+t "... leaves a page" 0 '<svg' cat study/report.html
+t "... leaves pictures" 0 '' test -s study/plots/lr.svg -a \
+    -s study/plots/lr.png -a -s study/plots/lr.gp -a -s study/plots/lr.dat
+t "a picture on the screen" 0 '.' "$m" plot lr study --term dumb
+t "a picture's script" 0 'plot' "$m" plot lr study --script
+t "an unknown picture" 2 'lr' "$m" plot pie study
+t "an unknown terminal" 2 'png, svg, dumb' "$m" plot lr study --term crt
+t "lint passes" 0 '^0 errors' "$m" lint sweep.yaml target.yaml
+t "lint of the folder passes" 0 '^0 errors' "$m" lint study target.yaml
+t "lint finds a fixed key" 1 'error +model.experts' \
+    "$m" lint sweep.yaml target.yaml --model.experts=8
+t "transfer refuses a fixed key" 1 'model.experts \(fixed\)' \
+    "$m" transfer study target.yaml --model.experts=8 -o out.yaml
+t "transfer refuses another learning rate" 1 'train.lr \(transfer\)' \
+    "$m" transfer study target.yaml --train.lr=0.3 -o out.yaml
+t "... and writes nothing" 1 '' test -e out.yaml
+t "transfer wants an output" 2 'add -o' "$m" transfer study target.yaml
+t "transfer does not overwrite the target" 2 'overwrite' \
+    "$m" transfer study target.yaml -o target.yaml
+t "transfer writes the target" 0 'carried unchanged: train.lr = ' \
+    "$m" transfer study target.yaml -o out.yaml
+t "... with its provenance" 0 '"trial": [0-9]+' cat out.transfer.json
+t "... which lints clean" 0 '^0 errors, 4 warnings' "$m" lint study out.yaml
+t "launch trains it" 0 'trained 50 steps' \
+    "$m" launch out.yaml --local 1 -q -o study/target
+t "transfer from an empty folder" 2 'neither' \
+    "$m" transfer configs target.yaml -o out.yaml
+
+# Two drivers, and a driver that dies.
+slow=(sweep sweep.yaml -q -o two -j 2 --train.steps=400)
+"$m" "${slow[@]}" >first.txt 2>&1 &
+driver=$!
+for _ in $(seq 1000); do
+    [ ! -e two/trials/1/events.jsonl ] || break
+    sleep 0.01
+done
+t "a second driver is refused" 2 "(host|pid|driver)" "$m" "${slow[@]}"
+t "status does not wait for the driver" 0 'running' "$m" status two
+kill -9 $driver
+wait $driver 2>/dev/null
+t "after kill -9 of the driver the same command finishes" 0 \
+    '24 trials' "$m" "${slow[@]}"
+"$m" sweep sweep.yaml -q -o three -j 2 --train.steps=400 >/dev/null 2>&1
+# Durations differ from run to run.
+if diff <(sed 's/,[^,]*$//' two/trials.csv) \
+    <(sed 's/,[^,]*$//' three/trials.csv) >diff.txt; then
+    ok "... with the results of an unbroken sweep"
+else
+    not_ok "... with the results of an unbroken sweep" "$(head diff.txt)"
+fi
+"$m" sweep sweep.yaml -o four -q -j 2 --train.steps=400 >first.txt 2>&1 &
+driver=$!
+for _ in $(seq 1000); do
+    [ ! -e four/trials/1/events.jsonl ] || break
+    sleep 0.01
+done
+kill -INT $driver
+code=0
+wait $driver || code=$?
+if [ $code = 7 ] && grep -q 'run the same command again' first.txt; then
+    ok "Ctrl-C stops a sweep and says how to continue"
+else
+    not_ok "Ctrl-C stops a sweep and says how to continue" "exit code $code" \
+        "$(cat first.txt)"
+fi
+
+exit $failed
