@@ -37,18 +37,20 @@ static const struct cause {
         "scaled down as well",
         "the router lacks its forward multiplier 1/m: it is an output, not a "
         "hidden matrix",
-        "the router still shows its initialisation (take more steps or a "
-        "larger learning rate), or its learning rate is scaled down as well "
-        "as its output",
+        "the router's forward multiplier 1/m is applied twice",
     },
     [MUP_OUTPUT_LOGITS] = {
         "the unembedding lacks its forward multiplier 1/m",
         "the unembedding's forward multiplier 1/m is applied twice, or its "
         "std is scaled down as well",
         "the unembedding lacks its forward multiplier 1/m",
-        "the unembedding still shows its initialisation (take more steps or "
-        "a larger learning rate), or its learning rate is scaled down as "
-        "well as its output",
+        "the unembedding's forward multiplier 1/m is applied twice",
+    },
+    [MUP_GATED] = {
+        "the experts' outputs or the router logits grow with width",
+        "the experts' outputs fall with width",
+        "the experts' outputs or the router logits grow with width",
+        "the experts' outputs fall with width",
     },
     [MUP_UPDATE] = {
         "",
@@ -143,15 +145,17 @@ static void fit(struct mup_coord_row *row, const double *width, int n_widths,
 
 /* Tensor Programs V, section 4 and appendix D: before the first update a
  * random readout gives logits of order 1/sqrt(width), and q.k / head size
- * falls with the square root of the head size. */
+ * falls with the square root of the head size.  Logits are that start plus
+ * what the updates add, which does not depend on width: until the updates
+ * outgrow the start, the sum still falls.  Whether they do is judged by the
+ * update rows of the same tensor, so a fall of logits is sound at any step. */
 static double expected_slope(const struct mup_coord_row *row,
                              int head_size_grows)
 {
-    if (row->step > 1)
-        return 0;
     switch (row->quantity) {
     case MUP_ROUTER_LOGITS:
     case MUP_OUTPUT_LOGITS:
+    case MUP_GATED:
         return -0.5;
     case MUP_ATTENTION_LOGITS:
         return head_size_grows ? -0.5 : 0;
@@ -160,8 +164,15 @@ static double expected_slope(const struct mup_coord_row *row,
     }
 }
 
-/* Where theory expects a fall at the start, anything from flat (as under SP)
- * to that fall is sound; how fast is noisy, hence the wide tolerance below. */
+/* Beyond the threshold, and no value of the interval over seeds is sound. */
+static int surely_fails(const struct mup_coord_row *row)
+{
+    return fabs(row->slope) > MUP_COORD_FAIL &&
+           (row->slope_lo > MUP_COORD_OK || row->slope_hi < -MUP_COORD_OK);
+}
+
+/* Where theory expects a fall, anything from flat (as under SP) to that fall
+ * is sound; how fast is noisy, hence the wide tolerance below. */
 static int verdict_of(const struct mup_coord_row *row)
 {
     double slope = row->slope;
@@ -171,8 +182,7 @@ static int verdict_of(const struct mup_coord_row *row)
     if (row->expected < 0 && slope < 0)
         return slope >= row->expected - MUP_COORD_FAIL ? MUP_VERDICT_EXPECTED
                                                        : MUP_VERDICT_FAIL;
-    return fabs(slope) > MUP_COORD_FAIL ? MUP_VERDICT_FAIL
-                                        : MUP_VERDICT_INCONCLUSIVE;
+    return surely_fails(row) ? MUP_VERDICT_FAIL : MUP_VERDICT_INCONCLUSIVE;
 }
 
 static const char *cause_of(const struct mup_coord_row *row)
@@ -280,22 +290,33 @@ static double distance(const struct mup_coord_row *row)
     return isfinite(row->slope) ? fabs(row->slope - row->expected) : INFINITY;
 }
 
+/* The row that is farthest from sound among those with this verdict. */
+static int farthest(const struct mup_coord_row *rows, int n_rows, int verdict)
+{
+    int at = -1;
+
+    for (int i = 0; i < n_rows; i++)
+        if (rows[i].verdict == verdict &&
+            (at < 0 || distance(&rows[i]) > distance(&rows[at])))
+            at = i;
+    return at;
+}
+
 int mup_coord_overall(const struct mup_coord_row *rows, int n_rows, int *worst)
 {
-    static const int ladder[] = { MUP_VERDICT_FAIL, MUP_VERDICT_INCONCLUSIVE };
-    int at = -1, verdict = MUP_VERDICT_OK;
+    int verdict = MUP_VERDICT_OK, open = 0, at;
 
-    if (n_rows < 1)
-        verdict = MUP_VERDICT_INCONCLUSIVE;
-    for (int l = 0; l < 2 && at < 0; l++) {
-        for (int i = 0; i < n_rows; i++) {
-            if (rows[i].verdict != ladder[l])
-                continue;
-            verdict = ladder[l];
-            if (at < 0 || distance(&rows[i]) > distance(&rows[at]))
-                at = i;
-        }
+    for (int i = 0; i < n_rows; i++) {
+        open += rows[i].verdict == MUP_VERDICT_INCONCLUSIVE;
+        if (rows[i].verdict == MUP_VERDICT_FAIL)
+            verdict = MUP_VERDICT_FAIL;
     }
+    if (verdict != MUP_VERDICT_FAIL &&
+        (n_rows < 1 || (double)open > MUP_COORD_OPEN * n_rows))
+        verdict = MUP_VERDICT_INCONCLUSIVE;
+    at = farthest(rows, n_rows,
+                  verdict == MUP_VERDICT_FAIL ? MUP_VERDICT_FAIL
+                                              : MUP_VERDICT_INCONCLUSIVE);
     if (worst)
         *worst = at;
     return verdict;

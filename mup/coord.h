@@ -10,11 +10,16 @@
 
 #include "mup/mup.h"
 
-/* |slope| up to OK passes, above FAIL fails, between is inconclusive
- * (docs/mathematics.md says why these numbers).  At step 1, where logits are
- * expected to fall, a fall by no more than FAIL beyond that is "expected". */
+/* |slope| up to OK passes; above FAIL it fails, unless the interval over
+ * seeds still reaches the OK band; the rest is inconclusive
+ * (docs/mathematics.md says why these numbers).  Where logits are expected to
+ * fall, a fall by no more than FAIL beyond that is "expected". */
 #define MUP_COORD_OK   0.10
 #define MUP_COORD_FAIL 0.25
+/* A check with more than this share of inconclusive rows decides nothing.  A
+ * wrong exponent moves a slope by 1/2 or more, so no inconclusive row hides
+ * one; small widths just leave many slopes short of their limit. */
+#define MUP_COORD_OPEN (1.0 / 3)
 
 enum mup_verdict {
     MUP_VERDICT_OK,
@@ -28,8 +33,9 @@ enum mup_verdict {
 enum mup_quantity {
     MUP_ACTIVATION,       /* hidden activation, inside or after a branch */
     MUP_ATTENTION_LOGITS, /* q.k, scaled, before the soft-cap */
-    MUP_ROUTER_LOGITS,    /* expected to fall as width^-1/2 at step 1 */
-    MUP_OUTPUT_LOGITS,    /* expected to fall as width^-1/2 at step 1 */
+    MUP_ROUTER_LOGITS,    /* fall as width^-1/2 at step 1, less later */
+    MUP_OUTPUT_LOGITS,    /* fall as width^-1/2 at step 1, less later */
+    MUP_GATED,            /* weighted by gates that follow router logits */
     MUP_UPDATE,           /* rms of (W_t - W_0) x; absent at step 1 */
     MUP_STATISTIC,        /* gate entropy, expert load: judged from step 1 */
 };
@@ -52,15 +58,16 @@ struct mup_coord_row {
  * FAIL with slope NAN (a quantity that died or exploded), except that zero
  * everywhere is "expected" for logits at step 1 and updates at step 2
  * (zero-initialised readout or query).  head_size_grows: attention logits may
- * then fall as width^-1/2 at step 1.  MUP_USAGE, row untouched, for fewer than
+ * then fall as width^-1/2.  MUP_USAGE, row untouched, for fewer than
  * 2 different widths or 1 seed. */
 int mup_coord_judge(struct mup_coord_row *row, const double *width,
                     int n_widths, const double *value, int n_seeds,
                     int head_size_grows, struct mup_error *err);
 
-/* Overall: FAIL if any row fails, else INCONCLUSIVE if any row is or there is
- * none, else OK.  *worst (may be NULL) receives the index of the row that
- * decides, the one farthest from its expected slope (-1 for none). */
+/* Overall: FAIL if any row fails, else INCONCLUSIVE if more than
+ * MUP_COORD_OPEN of the rows are or there is none, else OK.  *worst (may be
+ * NULL) receives the index of the row farthest from its expected slope among
+ * those that fail, or else are inconclusive (-1 for none). */
 int mup_coord_overall(const struct mup_coord_row *rows, int n_rows, int *worst);
 
 /* t with P(|T| <= t) = confidence for Student's t with df degrees of freedom,

@@ -11,6 +11,12 @@
 
 #define NAME_BYTES 80
 
+/* The batch of the check.  An update is aligned with a token only as far as
+ * that token is a large part of the batch; with many more tokens than width
+ * one would measure noise (docs/mathematics.md). */
+#define CHECK_SEQUENCES 2
+#define CHECK_TOKENS    16
+
 /* One recorded quantity at one step: value[seed * n_widths + width]. */
 struct series {
     char name[NAME_BYTES];
@@ -102,8 +108,12 @@ static double rms(struct recorder *r, struct view x)
     return sqrt(sum / ((double)x.rows * (double)x.cols));
 }
 
-static int quantity_of(const char *name)
+/* Gates that do not sum to 1 are probabilities of the top-k experts: they
+ * fall towards k/E together with the router logits. */
+static int quantity_of(const struct recorder *r, const char *name)
 {
+    if (!strcmp(name, "moe.out") && !r->trainer->config.model.router_renorm)
+        return MUP_GATED;
     if (!strcmp(name, "logits"))
         return MUP_OUTPUT_LOGITS;
     if (!strcmp(name, "moe.router.logits"))
@@ -131,7 +141,7 @@ static void on_activation(void *context, int layer, const char *name,
         snprintf(full, sizeof(full), "blocks.%d.%s", layer, name);
     else
         snprintf(full, sizeof(full), "%s", name);
-    record(r, full, quantity_of(name), mean_abs(r, x));
+    record(r, full, quantity_of(r, name), mean_abs(r, x));
     if (!strcmp(name, "embed.out") && r->step > 1) {
         const struct params *params = &r->trainer->model.params;
         struct view y = view_of(r->product, x.rows, x.cols);
@@ -240,10 +250,23 @@ static int64_t product_elements(const struct model *m)
     return most * m->N > routed ? most * m->N : routed;
 }
 
+/* All steps train on the first batch, which is also the probe: an update is
+ * measured on data that it has seen, so its size is that of the aligned
+ * update that the rules are about.  (As in microsoft/mup's coord_check.) */
+static int one_step(struct trainer *t, int64_t step, struct mup_error *err)
+{
+    struct trainer_step stats;
+    int rc = trainer_gradients(t, 0, &stats, err);
+
+    if (rc || !stats.finite)
+        return rc; /* what exploded shows in the next probe */
+    trainer_update(t, step, &stats);
+    return t->be.ops->sync(&t->be, err);
+}
+
 static int train_and_probe(struct recorder *r, double *load,
                            struct mup_error *err)
 {
-    struct trainer_step stats;
     int rc = MUP_OK;
 
     memcpy(r->initial, r->trainer->model.all_weights.data,
@@ -252,7 +275,7 @@ static int train_and_probe(struct recorder *r, double *load,
         r->step = (int)s + 1;
         probe(r, load);
         if (s < r->options->steps)
-            rc = trainer_step(r->trainer, s, &stats, err);
+            rc = one_step(r->trainer, s, err);
     }
     if (!rc && r->failed)
         rc = mup_fail(err, MUP_SYSTEM, "out of memory while recording");
@@ -291,6 +314,25 @@ static int run_one(struct recorder *r, const struct run_config *config,
     return rc;
 }
 
+/* The config of one width and seed: a small batch, and the peak learning rate
+ * from the first step on. */
+static struct run_config config_of(const struct recorder *r,
+                                   const struct run_config *config)
+{
+    struct run_config c = *config;
+
+    c.model.width = r->options->widths[r->width];
+    if (c.model.seq > CHECK_TOKENS)
+        c.model.seq = CHECK_TOKENS;
+    if (c.train.batch > CHECK_SEQUENCES)
+        c.train.batch = CHECK_SEQUENCES;
+    c.train.micro_batch = 0;
+    c.train.schedule = SCHEDULE_CONSTANT;
+    c.train.warmup = 0;
+    c.train.seed = config->train.seed + r->seed;
+    return c;
+}
+
 static int run_all(struct recorder *r, const struct run_config *config,
                    const struct coord_hooks *hooks, struct mup_error *err)
 {
@@ -299,14 +341,12 @@ static int run_all(struct recorder *r, const struct run_config *config,
 
     for (r->seed = 0; r->seed < o->seeds; r->seed++) {
         for (r->width = 0; r->width < o->n_widths; r->width++) {
-            struct run_config c = *config;
+            struct run_config c = config_of(r, config);
 
             if (hooks && hooks->should_stop &&
                 hooks->should_stop(hooks->context))
                 return mup_fail(err, MUP_STOPPED,
                                 "stopped on request; nothing was written");
-            c.model.width = o->widths[r->width];
-            c.train.seed = config->train.seed + r->seed;
             rc = run_config_check(&c, err);
             if (!rc)
                 rc = run_one(r, &c, err);
@@ -381,6 +421,7 @@ static const char *quantity_name(int quantity)
         [MUP_ATTENTION_LOGITS] = "attention_logits",
         [MUP_ROUTER_LOGITS] = "router_logits",
         [MUP_OUTPUT_LOGITS] = "output_logits",
+        [MUP_GATED] = "gated_activation",
         [MUP_UPDATE] = "update",
         [MUP_STATISTIC] = "statistic",
     };
