@@ -503,11 +503,11 @@ static int read_all(struct space *s, const struct yaml_doc *doc,
     return space_finish(s, doc, strcmp(base, s->sweep.base) != 0, err);
 }
 
-int space_open(const char *path, char *const *overrides, int n_overrides,
-               struct space *out, struct mup_error *err)
+static int open_doc(const char *path, const struct yaml_doc *doc,
+                    char *const *overrides, int n_overrides, struct space *out,
+                    struct mup_error *err)
 {
     struct space s;
-    struct yaml_doc doc;
     int rc;
 
     memset(&s, 0, sizeof(s));
@@ -515,15 +515,37 @@ int space_open(const char *path, char *const *overrides, int n_overrides,
         return mup_fail(err, MUP_USAGE, "path '%.80s...' is too long", path);
     memcpy(s.path, path, strlen(path) + 1);
     config_defaults(&sweep_schema, &s.sweep);
-    rc = yaml_open(path, &doc, err);
-    if (rc)
-        return rc;
-    rc = read_all(&s, &doc, overrides, n_overrides, err);
-    yaml_close(&doc);
+    rc = read_all(&s, doc, overrides, n_overrides, err);
     if (rc)
         space_close(&s);
     else
         *out = s;
+    return rc;
+}
+
+int space_open(const char *path, char *const *overrides, int n_overrides,
+               struct space *out, struct mup_error *err)
+{
+    struct yaml_doc doc;
+    int rc = yaml_open(path, &doc, err);
+
+    if (rc)
+        return rc;
+    rc = open_doc(path, &doc, overrides, n_overrides, out, err);
+    yaml_close(&doc);
+    return rc;
+}
+
+int space_open_text(const char *text, size_t bytes, const char *path,
+                    struct space *out, struct mup_error *err)
+{
+    struct yaml_doc doc;
+    int rc = yaml_open_text(text, bytes, path, &doc, err);
+
+    if (rc)
+        return rc;
+    rc = open_doc(path, &doc, NULL, 0, out, err);
+    yaml_close(&doc);
     return rc;
 }
 

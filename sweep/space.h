@@ -101,6 +101,9 @@ extern const struct schema sweep_schema; /* over struct sweep_config alone */
  * group must give a valid run config. */
 int space_open(const char *path, char *const *overrides, int n_overrides,
                struct space *out, struct mup_error *err);
+/* The same from memory; path is for messages and for the base config. */
+int space_open_text(const char *text, size_t bytes, const char *path,
+                    struct space *out, struct mup_error *err);
 void space_close(struct space *space);
 
 /* One configuration: the text of each parameter, in order. */
