@@ -51,7 +51,9 @@ TEST_SRC     := $(wildcard tests/test_*.c)
 BENCH_SRC    := $(wildcard tests/bench_*.c)
 
 # The same loops for three instruction sets, chosen at start; ref twice, in
-# float and in double.  `-ffp-contract=fast` lets the vector loops use FMA.
+# float and in double.  `-ffp-contract=fast` lets the vector loops use FMA;
+# `-fno-thread-jumps` keeps clamps selects: threading copies the loop's body for
+# the clamped constant, division included, before it is vectorised.
 CPU_OBJ := $(B)/model/cpu/ref-f32.o $(B)/model/cpu/ref-f64.o \
            $(B)/model/cpu/fast-v2.o $(B)/model/cpu/fast-v3.o \
            $(B)/model/cpu/fast-v4.o
@@ -93,7 +95,7 @@ $(B)/model/cpu/ref-f64.o: model/cpu/ref.c
 $(B)/model/cpu/fast-%.o: model/cpu/fast.c
 	@mkdir -p $(@D)
 	$(call say,CC,'$< (x86-64-$*)')$(CC) $(ALL_CFLAGS) -march=x86-64-$* \
-	    -ffp-contract=fast -DFAST_ISA=$* -c $< -o $@
+	    -ffp-contract=fast -fno-thread-jumps -DFAST_ISA=$* -c $< -o $@
 
 $(B)/libmup.a: $(MUP_SRC:%.c=$(B)/%.o)
 	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^

@@ -177,7 +177,7 @@ static struct attention_shape attention_of(const struct context *c)
         .heads = z->of[H],
         .kv_heads = z->kv_heads,
         .head_size = z->of[K],
-        .scale = 0.9,
+        .scale = 1.5 / sqrt((double)z->of[K]),
         .cap = c->op->cap,
     };
 }

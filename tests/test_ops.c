@@ -66,16 +66,26 @@ static const struct op table[] = {
     /* two products, and a table that is rounded itself */
     { "rope", run_rope, back_rope, { { N, HK, OUT, 3 }, { N, HK, IN, 4 },
       { T, K, SCRATCH, 0 }, { N, HK, IN, 0 }, { N, HK, OUT, 0 } }, .tolerance = 3 },
-    /* logits up to about 20 err by 20 * 2 roundings, which exp turns into
+    /* with one key the gradients of q and k cancel;
+     * logits up to about 20 err by 20 * 2 roundings, which exp turns into
      * relative errors; then sums over T of mixed signs */
     { "attention", run_attention, back_attention, { { N, HK, OUT, 6 },
       { N, H, OUT, 0 }, { N, HK, IN, 7 }, { N, GK, IN, 8 }, { N, GK, IN, 9 },
       { T3, T, SCRATCH, 0 }, { N, HK, IN, 0 }, { N, HK, OUT, 0 }, { N, GK, OUT, 0 },
-      { N, GK, OUT, 0 } }, .tolerance = 40 },
+      { N, GK, OUT, 0 } }, .tolerance = 40, .floor = 1 },
     { "attention, capped", run_attention, back_attention, { { N, HK, OUT, 6 },
       { N, H, OUT, 0 }, { N, HK, IN, 7 }, { N, GK, IN, 8 }, { N, GK, IN, 9 },
       { T3, T, SCRATCH, 0 }, { N, HK, IN, 0 }, { N, HK, OUT, 0 }, { N, GK, OUT, 0 },
-      { N, GK, OUT, 0 } }, .tolerance = 40, .cap = 5 },
+      { N, GK, OUT, 0 } }, .tolerance = 40, .floor = 1, .cap = 5 },
+    /* the short series for tanh, and a cap beyond the bound for exp */
+    { "attention, barely capped", run_attention, back_attention, { { N, HK, OUT, 6 },
+      { N, H, OUT, 0 }, { N, HK, IN, 7 }, { N, GK, IN, 8 }, { N, GK, IN, 9 },
+      { T3, T, SCRATCH, 0 }, { N, HK, IN, 0 }, { N, HK, OUT, 0 }, { N, GK, OUT, 0 },
+      { N, GK, OUT, 0 } }, .tolerance = 40, .floor = 1, .cap = 40 },
+    { "attention, capped far out", run_attention, back_attention, { { N, HK, OUT, 6 },
+      { N, H, OUT, 0 }, { N, HK, IN, 7 }, { N, GK, IN, 8 }, { N, GK, IN, 9 },
+      { T3, T, SCRATCH, 0 }, { N, HK, IN, 0 }, { N, HK, OUT, 0 }, { N, GK, OUT, 0 },
+      { N, GK, OUT, 0 } }, .tolerance = 40, .floor = 1, .cap = 200 },
     { "attention_logits", run_attention_logits, NULL, { { ONE, TWO, OUT, 0 },
       { N, HK, IN, 0 }, { N, GK, IN, 0 }, { T3, T, SCRATCH, 0 } }, .tolerance = 2, .cap = 5 },
     /* exp and tanh of few ulp on logits below 4, sums over E of 1 in all */

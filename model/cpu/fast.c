@@ -18,6 +18,7 @@
 
 #include <oneapi/dnnl/dnnl.h>
 
+#include "model/cpu/lanes.h"
 #include "model/cpu/vmath.h"
 
 #ifndef FAST_ISA
@@ -57,13 +58,20 @@ static void flat_pair(struct view *x, struct view *y)
     }
 }
 
-static float dot(const float *x, const float *y, int64_t n)
+/* sum of exp(x - max); y, if not NULL, takes the exponentials (and may be x) */
+static float exp_sum(float *y, const float *x, int64_t n, float max)
 {
-    float sum = 0;
+    float part[TILE_COLS], sum = 0;
 
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += x[i] * y[i];
+    for (int64_t i = 0; i < n; i += TILE_COLS) {
+        int64_t cols = MIN(TILE_COLS, n - i);
+        float *to = y ? y + i : part;
+
+#pragma omp simd
+        for (int64_t j = 0; j < cols; j++)
+            to[j] = vm_exp(x[i + j] - max);
+        sum += lanes_sum(to, cols);
+    }
     return sum;
 }
 
@@ -336,8 +344,8 @@ static void fast_rmsnorm(struct backend *be, struct view y, struct view rstd,
     for (int64_t n = 0; n < x.rows; n++) {
         const float *xn = row_of(x, n);
         float *yn = row_of(y, n);
-        double mean = (double)dot(xn, xn, x.cols) / (double)x.cols;
-        float scale = (float)(1 / sqrt(mean + eps));
+        float mean = lanes_dot(xn, xn, x.cols) / (float)x.cols;
+        float scale = 1 / sqrtf(mean + (float)eps);
 
 #pragma omp simd
         for (int64_t i = 0; i < x.cols; i++)
@@ -351,12 +359,8 @@ static void rmsnorm_grad_row(float *dx, const float *dy, const float *x,
                              const float *gain, float rstd, int64_t cols,
                              int accumulate)
 {
-    float sum = 0, k;
+    float k = lanes_dot3(gain, dy, x, cols) * rstd * rstd / (float)cols;
 
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < cols; i++)
-        sum += gain[i] * dy[i] * x[i];
-    k = sum * rstd * rstd / (float)cols;
     if (accumulate) {
 #pragma omp simd
         for (int64_t i = 0; i < cols; i++)
@@ -415,16 +419,6 @@ static void fast_rmsnorm_grad(struct backend *be, struct view dx,
 
 /* --- loss --- */
 
-static float row_max(const float *x, int64_t n)
-{
-    float max = x[0];
-
-#pragma omp simd reduction(max : max)
-    for (int64_t i = 0; i < n; i++)
-        max = x[i] > max ? x[i] : max;
-    return max;
-}
-
 /* The largest logit may miss a NaN (comparisons are false), but the sum of
  * exponentials does not. */
 static void fast_cross_entropy(struct backend *be, double *sums,
@@ -433,25 +427,13 @@ static void fast_cross_entropy(struct backend *be, double *sums,
 {
     (void)be;
     for (int64_t n = 0; n < logits.rows; n++) {
-        float *x = row_of(logits, n), sum = 0, max, factor;
+        float *x = row_of(logits, n), max, sum, factor;
         double at_target, lse;
 
         assert(target[n] >= 0 && target[n] < logits.cols);
-        max = row_max(x, logits.cols);
+        max = lanes_max(x, logits.cols);
         at_target = x[target[n]];
-        if (grad) {
-#pragma omp simd reduction(+ : sum)
-            for (int64_t i = 0; i < logits.cols; i++) {
-                float e = vm_exp(x[i] - max);
-
-                x[i] = e;
-                sum += e;
-            }
-        } else {
-#pragma omp simd reduction(+ : sum)
-            for (int64_t i = 0; i < logits.cols; i++)
-                sum += vm_exp(x[i] - max);
-        }
+        sum = exp_sum(grad ? x : NULL, x, logits.cols, max);
         lse = max + log((double)sum);
         sums[0] += lse - at_target;
         sums[1] += lse * lse;

@@ -3,10 +3,13 @@
  * Attention goes head by head in blocks of BLOCK query rows, whose products
  * stop at the diagonal: 62 % of the full square at T = 128.  The products are
  * dnnl_sgemm's; the soft-cap and the softmax run over whole vectors, past the
- * diagonal where a vector straddles it, and what lies above is then masked. */
+ * diagonal where a vector straddles it, and what lies above is then masked.
+ *
+ * A soft-cap bounds the logits, so up to CAP_MAX their exponentials need no
+ * maximum first and no clamping. */
 
-#define BLOCK 32
-#define LANES 16 /* rows are worked on in multiples of this many columns */
+#define BLOCK   32
+#define CAP_MAX 40 /* exp(40) * T and exp(-2 * 40) / T are floats */
 
 static void fast_rope_table(struct backend *be, struct view table, double base)
 {
@@ -69,13 +72,14 @@ static struct view head_of(struct view x, int64_t n, int64_t rows, int64_t h,
 
 /* s(rows,cols) = factor * q(rows,K) k(cols,K)^T, q from row t, k from row 0 of
  * the sequence that starts at n. */
-static struct view logits_block(float *s, struct view q, struct view k,
-                                int64_t n, int64_t t, int64_t h,
+static struct view logits_block(float *s, int64_t stride, struct view q,
+                                struct view k, const int64_t at[3],
                                 const struct attention_shape *a)
 {
+    int64_t n = at[0], t = at[1], h = at[2];
     int64_t rows = MIN(BLOCK, a->time - t), cols = t + rows;
     int64_t g = h / (a->heads / a->kv_heads);
-    struct view out = { s, rows, cols, a->time };
+    struct view out = { s, rows, cols, stride ? stride : cols };
     double factor = a->cap > 0 ? a->scale / a->cap : a->scale;
 
     gemm(out, head_of(q, n + t, rows, h, a->head_size),
@@ -92,34 +96,68 @@ static int64_t padded(int64_t valid, int64_t cols)
     return MIN(n, cols);
 }
 
-/* x[0..cols) becomes exp(capped - max), zero from `valid` on; returns the log
- * of the sum and stores the reciprocal of the sum. */
-static float softmax_row(float *x, int64_t valid, int64_t cols, float cap,
-                         float *inverse)
+/* Whether the short series for tanh will do for all of a block. */
+static int is_small(struct view x)
+{
+    int small = 1;
+
+    for (int64_t r = 0; r < x.rows && small; r++)
+        small = lanes_all_within(row_of(x, r), x.cols, VM_TANH_SMALL);
+    return small;
+}
+
+/* x = exp(cap * tanh(x)) */
+static void capped_exp(float *x, int64_t n, float cap, int small)
+{
+    if (small) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            x[i] = vm_exp_bounded(cap * vm_tanh_small(x[i]));
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            x[i] = vm_exp_bounded(cap * vm_tanh(x[i]));
+    }
+}
+
+/* x[0..valid) becomes exp(capped - max); returns that maximum. */
+static float shifted_exp(float *x, int64_t valid, int64_t cols, float cap)
 {
     int64_t n = padded(valid, cols);
-    float max = -INFINITY, sum = 0;
+    float max;
 
     if (cap > 0) {
 #pragma omp simd
         for (int64_t i = 0; i < n; i++)
             x[i] = cap * vm_tanh(x[i]);
     }
-    for (int64_t i = valid; i < n; i++)
-        x[i] = -INFINITY; /* exp gives exactly 0 */
-#pragma omp simd reduction(max : max)
+    max = lanes_max(x, valid);
+#pragma omp simd
     for (int64_t i = 0; i < n; i++)
-        max = x[i] > max ? x[i] : max;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) {
-        float e = vm_exp(x[i] - max);
+        x[i] = vm_exp(x[i] - max);
+    return max;
+}
 
-        x[i] = e;
-        sum += e;
+/* Logits to exponentials, zero above the diagonal (row r has first + r of
+ * them); lse and the reciprocal of each row's sum. */
+static void softmax_block(struct view p, int64_t first, float *lse,
+                          int64_t lse_stride, float *inverse, float cap)
+{
+    int bounded = cap > 0 && cap <= CAP_MAX;
+
+    if (bounded)
+        capped_exp(p.data, p.rows * p.cols, cap, is_small(flat(p)));
+    for (int64_t r = 0; r < p.rows; r++) {
+        float *x = row_of(p, r), max = 0, sum;
+        int64_t valid = first + r;
+
+        if (!bounded)
+            max = shifted_exp(x, valid, p.cols, cap);
+        memset(x + valid, 0, (size_t)(p.cols - valid) * sizeof(*x));
+        sum = lanes_sum(x, padded(valid, p.cols));
+        inverse[r] = 1 / sum;
+        lse[r * lse_stride] = max + logf(sum);
     }
-    memset(x + n, 0, (size_t)(cols - n) * sizeof(*x));
-    *inverse = 1 / sum;
-    return max + logf(sum);
 }
 
 static void fast_attention(struct backend *be, struct view o, struct view lse,
@@ -132,14 +170,13 @@ static void fast_attention(struct backend *be, struct view o, struct view lse,
     for (int64_t n = 0; n < a->batch * a->time; n += a->time)
         for (int64_t h = 0; h < a->heads; h++)
             for (int64_t t = 0; t < a->time; t += BLOCK) {
-                struct view p = logits_block(scratch.data, q, k, n, t, h, a);
+                const int64_t at[3] = { n, t, h };
+                struct view p = logits_block(scratch.data, 0, q, k, at, a);
                 struct view out = head_of(o, n + t, p.rows, h, size);
                 float inverse[BLOCK];
 
-                for (int64_t r = 0; r < p.rows; r++)
-                    row_of(lse, n + t + r)[h] =
-                        softmax_row(row_of(p, r), t + r + 1, p.cols,
-                                    (float)a->cap, &inverse[r]);
+                softmax_block(p, t + 1, row_of(lse, n + t) + h, lse.stride,
+                              inverse, (float)a->cap);
                 gemm(out, p, head_of(v, n, p.cols, h / group, size), 0, 0, 1,
                      0);
                 for (int64_t r = 0; r < p.rows; r++) {
@@ -152,34 +189,69 @@ static void fast_attention(struct backend *be, struct view o, struct view lse,
             }
 }
 
-/* One row of the backward pass.  In: p = logits (before the cap, over cap if
- * there is one), ds = dout.v.  Out: p = probabilities, ds = d(q.k). */
-static void slopes_row(float *p, float *ds, int64_t valid, int64_t cols,
-                       float lse, float delta, const struct attention_shape *a)
+/* Backward pass of a block.  In: p = logits (before the cap, over cap if there
+ * is one), ds = dout.v.  Out: p = probabilities, ds = d(q.k). */
+static void slopes_capped(struct view p, struct view ds, int64_t first,
+                          const float *lse, const float *delta,
+                          const struct attention_shape *a)
 {
-    int32_t n = (int32_t)padded(valid, cols);
     float cap = (float)a->cap, scale = (float)a->scale;
 
-    if (cap > 0) {
-#pragma omp simd
-        for (int32_t i = 0; i < n; i++) {
-            float t = vm_tanh(p[i]);
-            float w = vm_exp(cap * t - lse);
+    for (int64_t r = 0; r < p.rows; r++) {
+        float *pr = row_of(p, r), *dr = row_of(ds, r);
+        int64_t n = padded(first + r, p.cols);
 
-            p[i] = w;
-            ds[i] = w * (ds[i] - delta) * (scale - scale * t * t);
-        }
-    } else {
 #pragma omp simd
-        for (int32_t i = 0; i < n; i++) {
-            float w = vm_exp(p[i] - lse);
+        for (int64_t i = 0; i < n; i++) {
+            float t = vm_tanh(pr[i]);
+            float w = vm_exp(cap * t - lse[r]);
 
-            p[i] = w;
-            ds[i] = w * (ds[i] - delta) * scale;
+            pr[i] = w;
+            dr[i] = w * (dr[i] - delta[r]) * (scale - scale * t * t);
         }
     }
-    memset(p + valid, 0, (size_t)(cols - valid) * sizeof(*p));
-    memset(ds + valid, 0, (size_t)(cols - valid) * sizeof(*ds));
+}
+
+/* The same where tanh is small and exp bounded. */
+static void slopes_small(struct view p, struct view ds, int64_t first,
+                         const float *lse, const float *delta,
+                         const struct attention_shape *a)
+{
+    float cap = (float)a->cap, scale = (float)a->scale;
+
+    for (int64_t r = 0; r < p.rows; r++) {
+        float *pr = row_of(p, r), *dr = row_of(ds, r);
+        int64_t n = padded(first + r, p.cols);
+
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            float t = vm_tanh_small(pr[i]);
+            float w = vm_exp_bounded(cap * t - lse[r]);
+
+            pr[i] = w;
+            dr[i] = w * (dr[i] - delta[r]) * (scale - scale * t * t);
+        }
+    }
+}
+
+static void slopes_plain(struct view p, struct view ds, int64_t first,
+                         const float *lse, const float *delta,
+                         const struct attention_shape *a)
+{
+    float scale = (float)a->scale;
+
+    for (int64_t r = 0; r < p.rows; r++) {
+        float *pr = row_of(p, r), *dr = row_of(ds, r);
+        int64_t n = padded(first + r, p.cols);
+
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            float w = vm_exp(pr[i] - lse[r]);
+
+            pr[i] = w;
+            dr[i] = w * (dr[i] - delta[r]) * scale;
+        }
+    }
 }
 
 /* All of p(T,T) and ds(T,T) up to the diagonal of each block, and dq. */
@@ -187,22 +259,35 @@ static void slopes_head(struct view p, struct view ds, struct view dq,
                         const struct view in[6], int64_t n, int64_t h,
                         const struct attention_shape *a)
 {
-    struct view dout = in[0], o = in[1], lse = in[2];
     int64_t size = a->head_size, g = h / (a->heads / a->kv_heads);
+    int bounded = a->cap > 0 && a->cap <= CAP_MAX;
 
     for (int64_t t = 0; t < a->time; t += BLOCK) {
-        struct view pb = logits_block(row_of(p, t), in[3], in[4], n, t, h, a);
+        const int64_t at[3] = { n, t, h };
+        struct view pb =
+            logits_block(row_of(p, t), p.stride, in[3], in[4], at, a);
         struct view db = { row_of(ds, t), pb.rows, pb.cols, ds.stride };
+        float lse[BLOCK], delta[BLOCK];
 
-        gemm(db, head_of(dout, n + t, pb.rows, h, size),
+        gemm(db, head_of(in[0], n + t, pb.rows, h, size),
              head_of(in[5], n, pb.cols, g, size), 0, 1, 1, 0);
         for (int64_t r = 0; r < pb.rows; r++) {
-            int64_t row = n + t + r;
-            float delta = dot(row_of(dout, row) + h * size,
-                              row_of(o, row) + h * size, size);
+            delta[r] = lanes_dot(row_of(in[0], n + t + r) + h * size,
+                                 row_of(in[1], n + t + r) + h * size, size);
+            lse[r] = row_of(in[2], n + t + r)[h];
+        }
+        if (a->cap <= 0)
+            slopes_plain(pb, db, t + 1, lse, delta, a);
+        else if (bounded && is_small(pb))
+            slopes_small(pb, db, t + 1, lse, delta, a);
+        else
+            slopes_capped(pb, db, t + 1, lse, delta, a);
+        for (int64_t r = 0; r < pb.rows; r++) {
+            int64_t valid = t + r + 1;
+            size_t rest = (size_t)(pb.cols - valid) * sizeof(float);
 
-            slopes_row(row_of(pb, r), row_of(db, r), t + r + 1, pb.cols,
-                       row_of(lse, row)[h], delta, a);
+            memset(row_of(pb, r) + valid, 0, rest);
+            memset(row_of(db, r) + valid, 0, rest);
         }
         gemm(head_of(dq, n + t, pb.rows, h, size), db,
              head_of(in[4], n, pb.cols, g, size), 0, 0, 1, 0);
@@ -253,7 +338,8 @@ static void fast_attention_logits(struct backend *be, double *sum,
     for (int64_t n = 0; n < a.batch * a.time; n += a.time)
         for (int64_t h = 0; h < a.heads; h++)
             for (int64_t t = 0; t < a.time; t += BLOCK) {
-                struct view s = logits_block(scratch.data, q, k, n, t, h, &a);
+                const int64_t at[3] = { n, t, h };
+                struct view s = logits_block(scratch.data, 0, q, k, at, &a);
 
                 for (int64_t r = 0; r < s.rows; r++) {
                     const float *x = row_of(s, r);

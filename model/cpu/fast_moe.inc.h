@@ -2,45 +2,58 @@
 
 #define EXPERTS_AT_ONCE 64 /* the balance loss counts this many at a time */
 
-/* As in ref.c: ties to the lower index, distinct and in range with NaN. */
+static int32_t lowest_free(const int32_t *expert, int64_t taken)
+{
+    int32_t e = 0;
+
+    for (int64_t i = 0; i < taken; i++)
+        if (expert[i] == e) {
+            e++;
+            i = -1; /* look again */
+        }
+    return e;
+}
+
+/* As in ref.c: ties to the lower index.  The next largest is the largest of
+ * those that come after the last one in the order (falling p, rising index);
+ * NaN compares false, leaves none, and then the lowest free index is taken. */
 static void top_k(int32_t *expert, const float *p, int64_t experts, int64_t k)
 {
+    float last = INFINITY;
+    int32_t at = -1;
+
     for (int64_t j = 0; j < k; j++) {
-        int64_t best = -1;
+        float most = -1; /* probabilities are not negative */
+        int32_t best = -1;
 
-        for (int64_t e = 0; e < experts; e++) {
-            int taken = 0;
+        for (int32_t e = 0; e < (int32_t)experts; e++) {
+            int after = (p[e] < last) | ((p[e] == last) & (e > at));
+            int better = after & (p[e] > most);
 
-            for (int64_t i = 0; i < j; i++)
-                taken |= expert[i] == e;
-            if (!taken && (best < 0 || p[e] > p[best]))
-                best = e;
+            most = better ? p[e] : most;
+            best = better ? e : best;
         }
-        expert[j] = (int32_t)best;
+        if (best < 0)
+            best = lowest_free(expert, j);
+        expert[j] = at = best;
+        last = p[best];
     }
 }
 
 /* p = softmax(cap(x)); returns the log of the sum of exponentials. */
 static float route_softmax(float *p, const float *x, int64_t experts, float cap)
 {
-    float max = -INFINITY, sum = 0, scale;
+    float max, sum, scale;
 
     if (cap > 0) {
 #pragma omp simd
         for (int64_t e = 0; e < experts; e++)
             p[e] = cap * vm_tanh(x[e] / cap);
-    } else if (p != x) {
+    } else {
         memcpy(p, x, (size_t)experts * sizeof(*p));
     }
-    for (int64_t e = 0; e < experts; e++)
-        max = p[e] > max ? p[e] : max;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t e = 0; e < experts; e++) {
-        float y = vm_exp(p[e] - max);
-
-        p[e] = y;
-        sum += y;
-    }
+    max = lanes_max(p, experts);
+    sum = exp_sum(p, p, experts, max);
     scale = 1 / sum;
 #pragma omp simd
     for (int64_t e = 0; e < experts; e++)
@@ -165,7 +178,8 @@ static void fast_route_grad(struct backend *be, struct view dlogits,
         float *d = row_of(dlogits, n), shift;
 
         gate_grad(d, row_of(dgates, n), row_of(gates, n), p, expert, r);
-        shift = (float)(2 * r->z) * *row_of(lse, n) - dot(p, d, r->experts);
+        shift =
+            (float)(2 * r->z) * *row_of(lse, n) - lanes_dot(p, d, r->experts);
         if (cap > 0) {
 #pragma omp simd
             for (int64_t e = 0; e < r->experts; e++) {
@@ -304,7 +318,7 @@ static void fast_combine_grad(struct backend *be, struct view dx,
         for (int64_t j = 0; j < k; j++) {
             int64_t r = row[n * k + j];
 
-            row_of(dgates, n)[j] = dot(dyn, row_of(x, r), dy.cols);
+            row_of(dgates, n)[j] = lanes_dot(dyn, row_of(x, r), dy.cols);
             scaled_row(row_of(dx, r), dyn, dy.cols, row_of(gates, n)[j], 0);
         }
     }
