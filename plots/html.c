@@ -1,0 +1,549 @@
+/* report.html: one page, nothing loaded from anywhere, no script.  Every text
+ * of the result files goes through put_text(). */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plots/render.h"
+
+static const char style[] =
+    ":root{--ink:#1d2328;--soft:#5c6670;--line:#dfe3e7;--page:#fff;--card:"
+    "#f6f8fa;--good:#1b7f4d;--bad:#b3263a;--open:#8a6d00}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e4e8eb;--soft:#9aa5ae;"
+    "--line:#333b42;--page:#14181b;--card:#1d2328;--good:#5cc98f;--bad:#f08090;"
+    "--open:#e0c060}}"
+    "body{font:16px/1.55 system-ui,-apple-system,'Segoe UI',Helvetica,Arial,"
+    "sans-serif;color:var(--ink);background:var(--page);max-width:1120px;"
+    "margin:2.5rem auto;padding:0 1.25rem}"
+    "h1{font-size:1rem;font-weight:600;color:var(--soft);margin:0}"
+    "h2{font-size:1.15rem;margin:2.6rem 0 .6rem}"
+    ".finding{font-size:1.4rem;line-height:1.4;margin:.4rem 0 1.2rem}"
+    "p.note,figcaption{color:var(--soft);font-size:.92rem;margin:.4rem 0}"
+    "table{border-collapse:collapse;margin:.4rem 0;font-variant-numeric:"
+    "tabular-nums}"
+    "th,td{text-align:left;padding:.3rem 1.2rem .3rem 0;border-bottom:1px "
+    "solid var(--line);vertical-align:top}th{font-weight:600;color:var(--soft);"
+    "font-size:.88rem}td.n,th.n{text-align:right}"
+    ".wide{overflow-x:auto}"
+    "figure{margin:1rem 0;background:#fff;border:1px solid var(--line);"
+    "border-radius:6px;padding:.5rem}figure svg{width:100%;height:auto;display:"
+    "block}figcaption{color:#5c6670;padding:0 .5rem .3rem}"
+    ".good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:"
+    "600}.open{color:var(--open);font-weight:600}"
+    "pre{background:var(--card);padding:.8rem "
+    "1rem;border-radius:6px;overflow-x:"
+    "auto;font-size:.86rem;line-height:1.45}code{font-size:.92em}"
+    "ul{padding-left:1.2rem}li{margin:.2rem 0}summary{cursor:pointer}";
+
+/* ---- pieces ---------------------------------------------------------------
+ */
+
+static void put_text(FILE *out, const char *text)
+{
+    for (const char *p = text; *p; p++) {
+        switch (*p) {
+        case '&':
+            fputs("&amp;", out);
+            break;
+        case '<':
+            fputs("&lt;", out);
+            break;
+        case '>':
+            fputs("&gt;", out);
+            break;
+        case '"':
+            fputs("&quot;", out);
+            break;
+        case '\'':
+            fputs("&#39;", out);
+            break;
+        default:
+            fputc(*p, out);
+        }
+    }
+}
+
+/* A sentence of the result files: first letter up, full stop. */
+static void put_sentence(FILE *out, const char *text)
+{
+    char first[2] = { 0 };
+    size_t n = strlen(text);
+
+    if (n == 0)
+        return;
+    first[0] = text[0] >= 'a' && text[0] <= 'z' && strncmp(text, "muP", 3)
+                   ? (char)(text[0] - 'a' + 'A')
+                   : text[0];
+    put_text(out, first);
+    put_text(out, text + 1);
+    if (text[n - 1] != '.')
+        fputc('.', out);
+}
+
+static const char *display_name(const char *parametrization)
+{
+    return strcmp(parametrization, "mup") ? "SP" : "muP";
+}
+
+static void put_verdict(FILE *out, const char *verdict)
+{
+    static const char *const good[] = { "stable",   "PASS", "ok",
+                                        "expected", "yes",  "done" };
+    static const char *const bad[] = { "drifts", "FAIL", "no", "diverged",
+                                       "failed" };
+    const char *class = "open";
+
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+        class = strcmp(verdict, good[i]) ? class : "good";
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        class = strcmp(verdict, bad[i]) ? class : "bad";
+    fprintf(out, "<span class=%s>", class);
+    put_text(out, verdict);
+    fputs("</span>", out);
+}
+
+/* A cell of one number, a double; a dash where it is not finite. */
+__attribute__((format(printf, 2, 0))) static void
+vput_number(FILE *out, const char *format, va_list args)
+{
+    va_list copy;
+    double value;
+
+    va_copy(copy, args);
+    value = va_arg(copy, double);
+    va_end(copy);
+    fputs("<td class=n>", out);
+    if (isfinite(value))
+        vfprintf(out, format, args);
+    else
+        fputs("&ndash;", out);
+    fputs("</td>", out);
+}
+
+__attribute__((format(printf, 2, 3))) static void
+put_number(FILE *out, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vput_number(out, format, args);
+    va_end(args);
+}
+
+/* ---- pictures -------------------------------------------------------------
+ */
+
+/* ids of an SVG are global to the page that holds it: put prefix before each
+ * (id="x", href="#x", url(#x)). */
+static void put_svg(FILE *out, const char *svg, const char *prefix)
+{
+    static const char *const before[] = { "id=\"", "id='", "href=\"#",
+                                          "href='#", "url(#" };
+    const char *p = strstr(svg, "<svg");
+
+    while (p && *p) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < sizeof(before) / sizeof(*before) && n == 0; i++)
+            if (!strncmp(p, before[i], strlen(before[i])))
+                n = strlen(before[i]);
+        if (n > 0)
+            fprintf(out, "%.*s%s-", (int)n, p, prefix);
+        else
+            fputc(*p, out);
+        p += n > 0 ? n : 1;
+    }
+}
+
+static void put_picture(FILE *out, const char *dir, int kind,
+                        const char *caption)
+{
+    const char *name = plot_kind_name(kind);
+    char path[2048];
+    char *svg;
+
+    snprintf(path, sizeof(path), "%s/plots/%s.svg", dir, name);
+    svg = render_read_file(path);
+    if (svg && strstr(svg, "<svg")) {
+        fprintf(out, "<figure>\n");
+        put_svg(out, svg, name);
+        fprintf(out,
+                "<figcaption>%s Data and script: <code>plots/%s.dat</code>"
+                ", <code>plots/%s.gp</code>.</figcaption></figure>\n",
+                caption, name, name);
+    } else {
+        fprintf(out,
+                "<p class=note>No picture: gnuplot was not there when this "
+                "report was made; its data are in <code>plots/%s.dat</code>."
+                "</p>\n",
+                name);
+    }
+    free(svg);
+}
+
+/* ---- sections -------------------------------------------------------------
+ */
+
+static void put_verdicts(FILE *out, const json_t *list)
+{
+    const json_t *p;
+    size_t i;
+
+    fputs("<div class=wide><table><tr><th>Parametrization<th>Best learning "
+          "rate<th class=n>Drift, octaves per doubling<th class=n>95 % interval"
+          "<th class=n>Loss of carrying the rate<th>Wider is better</tr>\n",
+          out);
+    json_array_foreach(list, i, p)
+    {
+        const json_t *d = json_object_get(p, "drift");
+        const json_t *r = json_object_get(p, "regret");
+
+        fprintf(out, "<tr><td>%s<td>", display_name(json_text(p, "name")));
+        put_verdict(out, json_text(p, "verdict"));
+        put_number(out, "%+.2f", json_value(d, "value"));
+        if (isfinite(json_value(d, "lo")))
+            fprintf(out, "<td class=n>%+.2f to %+.2f</td>", json_value(d, "lo"),
+                    json_value(d, "hi"));
+        else
+            fputs("<td class=n>&ndash;</td>", out);
+        if (json_is_true(json_object_get(r, "diverges")))
+            fputs("<td class=n><span class=bad>diverges</span></td>", out);
+        else
+            put_number(out, "%.2f %%", 100 * json_value(r, "value"));
+        fputs("<td>", out);
+        put_verdict(out, json_text(p, "wider_is_better"));
+        fputs("</tr>\n", out);
+    }
+    fputs("</table></div>\n", out);
+    json_array_foreach(list, i, p)
+    {
+        fprintf(out, "<p class=note>%s: ", display_name(json_text(p, "name")));
+        put_text(out, json_text(p, "reason"));
+        fputs("; ", out);
+        put_text(out, json_text(p, "wider_reason"));
+        fputs(".</p>\n", out);
+    }
+}
+
+static void put_optimum(FILE *out, const char *name, const json_t *o)
+{
+    int edge = (int)json_value(o, "edge");
+
+    fprintf(out, "<tr><td>%s", name);
+    put_number(out, "%g", json_value(o, "width"));
+    put_number(out, "2<sup>%.2f</sup>", json_value(o, "log2_lr"));
+    fprintf(out, "<td class=n>2<sup>%.2f</sup> to 2<sup>%.2f</sup></td>",
+            json_value(o, "lo"), json_value(o, "hi"));
+    put_number(out, "%.3g", json_value(o, "lr"));
+    put_number(out, "%.4f", json_value(o, "loss"));
+    put_number(out, "%.2f %%", 100 * json_value(o, "curvature"));
+    put_number(out, "%.1f", json_value(o, "margin"));
+    put_number(out, "%.0f", json_value(o, "points"));
+    put_number(out, "%.0f", json_value(o, "seeds"));
+    put_number(out, "%.0f", json_value(o, "diverged"));
+    fprintf(out, "<td>%s</tr>\n",
+            edge ? edge < 0 ? "<span class=open>at the low end of the grid"
+                              "</span>"
+                            : "<span class=open>at the high end of the grid"
+                              "</span>"
+                 : "");
+}
+
+static void put_optima(FILE *out, const json_t *list)
+{
+    const json_t *p, *o;
+    size_t i, k;
+
+    fputs(
+        "<h2>Best learning rate of each width</h2>\n<div class=wide><table>"
+        "<tr><th><th class=n>Width<th class=n>Optimum<th class=n>95 % interval"
+        "<th class=n>Rate<th class=n>Loss<th class=n>Curvature<th class=n>"
+        "Margin<th class=n>Rates<th class=n>Seeds<th class=n>Diverged<th>"
+        "</tr>\n",
+        out);
+    json_array_foreach(list, i, p)
+    {
+        json_array_foreach(json_object_get(p, "optima"), k, o)
+        {
+            put_optimum(out, display_name(json_text(p, "name")), o);
+        }
+    }
+    fputs(
+        "</table></div>\n<p class=note>Curvature: loss per octave squared "
+        "away from the optimum. Margin: octaves from the optimum to the first "
+        "rate that diverged. Rates: points the fit rests on.</p>\n",
+        out);
+}
+
+static void put_coord_rows(FILE *out, const json_t *rows)
+{
+    const json_t *r;
+    size_t i;
+
+    fputs("<div class=wide><table><tr><th>Quantity<th class=n>Step<th class=n>"
+          "Slope<th class=n>95 % interval<th class=n>Expected<th>Verdict<th>"
+          "Likely cause</tr>\n",
+          out);
+    json_array_foreach(rows, i, r)
+    {
+        fputs("<tr><td><code>", out);
+        put_text(out, json_text(r, "name"));
+        fputs("</code>", out);
+        put_number(out, "%.0f", json_value(r, "step"));
+        put_number(out, "%+.2f", json_value(r, "slope"));
+        if (isfinite(json_value(r, "lo")) && isfinite(json_value(r, "hi")))
+            fprintf(out, "<td class=n>%+.2f to %+.2f</td>", json_value(r, "lo"),
+                    json_value(r, "hi"));
+        else
+            fputs("<td class=n>&ndash;</td>", out);
+        put_number(out, "%+.2f", json_value(r, "expected"));
+        fputs("<td>", out);
+        put_verdict(out, json_text(r, "verdict"));
+        fputs("<td>", out);
+        put_text(out, json_text(r, "cause"));
+        fputs("</tr>\n", out);
+    }
+    fputs("</table></div>\n", out);
+}
+
+static void put_coord(FILE *out, const char *dir, const json_t *checks)
+{
+    const json_t *c;
+    size_t i;
+
+    if (json_array_size(checks) == 0)
+        return;
+    fputs("<h2>Coordinate check</h2>\n<p>", out);
+    json_array_foreach(checks, i, c)
+    {
+        const json_t *n = json_object_get(c, "counts");
+
+        fprintf(out, "%s%s: ", i ? ", " : "",
+                display_name(json_text(c, "parametrization")));
+        put_verdict(out, json_text(c, "verdict"));
+        fprintf(out, " (%.0f of %.0f quantities fail)", json_value(n, "FAIL"),
+                json_value(n, "FAIL") + json_value(n, "ok") +
+                    json_value(n, "expected") + json_value(n, "inconclusive"));
+    }
+    fputs(".</p>\n", out);
+    put_picture(out, dir, PLOT_COORD,
+                "Size of activations, updates and logits against width, a line "
+                "a training step. Flat lines: the step does the same at every "
+                "width.");
+    json_array_foreach(checks, i, c)
+    {
+        fprintf(out,
+                "<details%s><summary>%s: the quantities that depend most "
+                "on width</summary>\n",
+                json_array_size(checks) == 1 ? " open" : "",
+                display_name(json_text(c, "parametrization")));
+        put_coord_rows(out, json_object_get(c, "rows"));
+        fputs("</details>\n", out);
+    }
+}
+
+/* A row of one number, a double. */
+__attribute__((format(printf, 3, 4))) static void
+put_pair(FILE *out, const char *name, const char *format, ...)
+{
+    va_list args;
+
+    fprintf(out, "<tr><td>%s", name);
+    va_start(args, format);
+    vput_number(out, format, args);
+    va_end(args);
+    fputs("</tr>\n", out);
+}
+
+static void put_target(FILE *out, const json_t *t)
+{
+    double val, best;
+
+    if (!json_is_object(t))
+        return;
+    val = json_value(t, "val_loss");
+    best = json_value(t, "best_proxy_val_loss");
+    fputs("<h2>Target run</h2>\n<p>The target is ", out);
+    put_verdict(out, json_text(t, "state"));
+    fputs(".", out);
+    if (isfinite(val) && isfinite(best))
+        fprintf(out,
+                " Its validation loss, %.4f nats per token, lies %s that of "
+                "every proxy (best: %.4f).",
+                val, val < best ? "below" : "<strong>not</strong> below", best);
+    fputs("</p>\n<table>", out);
+    put_pair(out, "Width", "%.0f", json_value(t, "width"));
+    put_pair(out, "Layers", "%.0f", json_value(t, "layers"));
+    put_pair(out, "Experts", "%.0f", json_value(t, "experts"));
+    put_pair(out, "Parameters", "%.0f", json_value(t, "parameters"));
+    put_pair(out, "Learning rate", "%.4g", json_value(t, "lr"));
+    put_pair(out, "log<sub>2</sub> of it", "%.2f", log2(json_value(t, "lr")));
+    put_pair(out, "Steps", "%.0f", json_value(t, "steps"));
+    put_pair(out, "Tokens", "%.0f", json_value(t, "tokens"));
+    put_pair(out, "Training loss, nats per token", "%.4f",
+             json_value(t, "loss"));
+    put_pair(out, "Validation loss, bits per byte", "%.4f",
+             json_value(t, "val_bpb"));
+    put_pair(out, "FLOP", "%.3g", json_value(t, "flops"));
+    put_pair(out, "Seconds", "%.0f", json_value(t, "wall_s"));
+    fputs("</table>\n", out);
+}
+
+static void put_list(FILE *out, const char *title, const json_t *list)
+{
+    const json_t *o;
+    size_t i;
+
+    if (json_array_size(list) == 0)
+        return;
+    fprintf(out, "<h2>%s</h2>\n<ul>", title);
+    json_array_foreach(list, i, o)
+    {
+        fputs("<li>", out);
+        put_sentence(out, json_string_value(o) ? json_string_value(o) : "");
+        fputs("</li>\n", out);
+    }
+    fputs("</ul>\n", out);
+}
+
+/* Scalars of the manifest as rows, objects and arrays by a dotted name. */
+static void put_facts(FILE *out, const char *prefix, const json_t *value)
+{
+    char name[256];
+    const char *key;
+    json_t *v;
+    size_t i;
+
+    if (strlen(prefix) > 128) /* deeper than any manifest */
+        return;
+    if (json_is_object(value)) {
+        json_object_foreach((json_t *)value, key, v)
+        {
+            snprintf(name, sizeof(name), "%s%s%.64s", prefix,
+                     *prefix ? "." : "", key);
+            put_facts(out, name, v);
+        }
+    } else if (json_is_array(value)) {
+        json_array_foreach(value, i, v)
+        {
+            snprintf(name, sizeof(name), "%s.%zu", prefix, i + 1);
+            put_facts(out, name, v);
+        }
+    } else {
+        char *text = json_dumps(value, JSON_ENCODE_ANY);
+
+        fputs("<tr><td>", out);
+        put_text(out, prefix);
+        fputs("<td><code>", out);
+        put_text(out, json_is_string(value) ? json_string_value(value)
+                      : text                ? text
+                                            : "");
+        fputs("</code></tr>\n", out);
+        free(text);
+    }
+}
+
+static void put_reproduce(FILE *out, const json_t *report)
+{
+    const json_t *command, *study = json_object_get(report, "study");
+    const char *sweep = json_text(report, "sweep");
+    size_t i;
+
+    fputs("<h2>How to reproduce this</h2>\n<pre>", out);
+    json_array_foreach(json_object_get(report, "commands"), i, command)
+    {
+        put_text(out,
+                 json_string_value(command) ? json_string_value(command) : "");
+        fputc('\n', out);
+    }
+    fprintf(out,
+            "</pre>\n<p class=note>%.0f trials: %.0f done, %.0f diverged, %.0f "
+            "failed, %.0f waiting. Study made ",
+            json_value(study, "trials"), json_value(study, "done"),
+            json_value(study, "diverged"), json_value(study, "failed"),
+            json_value(study, "waiting"));
+    put_text(out, json_text(study, "created"));
+    fputs(". Run again, each command continues where it stopped; the numbers "
+          "repeat bit for bit on the same machine.</p>\n",
+          out);
+    if (*sweep) {
+        fputs("<details><summary>sweep.yaml</summary><pre>", out);
+        put_text(out, sweep);
+        fputs("</pre></details>\n", out);
+    }
+    if (json_is_object(json_object_get(report, "manifest"))) {
+        fputs("<details open><summary>Program, machine and data</summary>"
+              "<table>\n",
+              out);
+        put_facts(out, "", json_object_get(report, "manifest"));
+        fputs("</table></details>\n", out);
+    }
+}
+
+static void put_page(FILE *out, const char *dir, const json_t *report)
+{
+    const json_t *study = json_object_get(report, "study");
+    const json_t *list = json_object_get(report, "parametrizations");
+
+    fputs("<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
+          "<meta name=viewport content='width=device-width'>\n<title>",
+          out);
+    put_text(out, json_text(study, "name"));
+    fprintf(out, "</title>\n<style>%s</style></head><body>\n<h1>", style);
+    put_text(out, json_text(study, "name"));
+    fputs("</h1>\n<p class=finding>", out);
+    put_text(out, json_text(report, "finding"));
+    fputs("</p>\n", out);
+    if (json_array_size(list) > 0) {
+        put_verdicts(out, list);
+        put_picture(out, dir, PLOT_LR,
+                    "Loss against learning rate, a line a width; thick: the "
+                    "fit. Red: its minimum with the 95 % interval. Triangles: "
+                    "rates at which a run diverged. A vertical dashed line "
+                    "means that the best rate does not move.");
+        put_optima(out, list);
+    }
+    put_coord(out, dir, json_object_get(report, "coord"));
+    if (json_array_size(json_object_get(report, "losses")) > 0) {
+        fputs("<h2>Training</h2>\n", out);
+        put_picture(out, dir, PLOT_LOSS,
+                    "The best run of each width, and the target.");
+    }
+    if (json_is_object(json_object_get(report, "load")))
+        put_picture(out, dir, PLOT_LOAD,
+                    "Share of the tokens that each expert receives: white is "
+                    "an even share, red too many, blue too few.");
+    put_target(out, json_object_get(report, "target"));
+    put_list(out, "What these runs cannot show",
+             json_object_get(report, "warnings"));
+    put_reproduce(out, report);
+    fputs("</body></html>\n", out);
+}
+
+int html_write(const char *dir, struct mup_error *err)
+{
+    char path[2048], *text = NULL;
+    json_t *report;
+    size_t bytes = 0;
+    FILE *out;
+    int rc = render_open_report(dir, &report, err);
+
+    if (rc != MUP_OK)
+        return rc;
+    out = open_memstream(&text, &bytes);
+    if (!out) {
+        json_decref(report);
+        return mup_fail(err, MUP_SYSTEM, "out of memory for report.html");
+    }
+    put_page(out, dir, report);
+    json_decref(report);
+    snprintf(path, sizeof(path), "%s/report.html", dir);
+    if (fclose(out) != 0)
+        rc = mup_fail(err, MUP_SYSTEM, "out of memory for '%s'", path);
+    else
+        rc = render_replace_file(path, text, bytes, err);
+    free(text);
+    return rc;
+}

@@ -1,0 +1,37 @@
+/* Inside plots/: scripts from report.json, the gnuplot process, and files that
+ * are replaced whole (plots/ stands on mup.h alone). */
+#ifndef PLOTS_RENDER_H
+#define PLOTS_RENDER_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "plots/plot.h"
+
+/* DIR/report.json; close with json_decref. */
+int render_open_report(const char *dir, json_t **out, struct mup_error *err);
+
+/* Write text to path by way of a temporary name. */
+int render_replace_file(const char *path, const char *text, size_t bytes,
+                        struct mup_error *err);
+
+/* The whole file, NUL-terminated, or NULL; takes: caller frees. */
+char *render_read_file(const char *path);
+
+/* The script of a picture.  MUP_USAGE where the report has no such data. */
+int script_write(const json_t *report, int kind, int terminal, FILE *out,
+                 struct mup_error *err);
+
+/* Run "gnuplot script" in dir/plots so that it writes file.  The picture
+ * appears whole or not at all. */
+int gnuplot_draw(const char *dir, const char *script, const char *file,
+                 const char *terminal, struct mup_error *err);
+/* Run a script from memory and collect what it prints; takes: caller frees. */
+int gnuplot_print(const char *dir, const char *script, char **text,
+                  struct mup_error *err);
+
+/* Members of JSON objects, "" and NaN where absent. */
+const char *json_text(const json_t *o, const char *key);
+double json_value(const json_t *o, const char *key);
+
+#endif

@@ -1,0 +1,600 @@
+/* The gnuplot scripts.  One script draws both .svg and .png (the variable
+ * "term"); "dumb" has scripts of its own, plain enough for 100 columns of
+ * text.  All of report.json's text goes through put_quoted(). */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plots/render.h"
+
+/* ---- pieces ---------------------------------------------------------------
+ */
+
+/* A gnuplot string that executes nothing: single quotes, the quote doubled,
+ * control characters gone. */
+static void put_quoted(FILE *out, const char *text)
+{
+    fputc('\'', out);
+    for (const char *p = text; *p; p++) {
+        if (*p == '\'')
+            fputc('\'', out);
+        fputc((unsigned char)*p < ' ' ? ' ' : *p, out);
+    }
+    fputc('\'', out);
+}
+
+/* Colour t in [0,1] of viridis, as "#rrggbb".  Matplotlib's, five knots; "set
+ * palette viridis" came after gnuplot 5.4. */
+static void color(double t, char out[8])
+{
+    static const double knot[5][3] = { { 68, 1, 84 },
+                                       { 59, 82, 139 },
+                                       { 33, 145, 140 },
+                                       { 94, 201, 98 },
+                                       { 253, 231, 37 } };
+    int i = (int)fmin(fmax(floor(t * 4), 0), 3), c[3];
+
+    for (int k = 0; k < 3; k++)
+        c[k] = (int)lround(knot[i][k] +
+                           (t * 4 - i) * (knot[i + 1][k] - knot[i][k]));
+    snprintf(out, 8, "#%02x%02x%02x", c[0] & 255, c[1] & 255, c[2] & 255);
+}
+
+/* Dark to light for i of n; yellow is left out, it vanishes on white. */
+static void series_color(int i, int n, char out[8])
+{
+    color(n > 1 ? 0.82 * i / (n - 1) : 0.35, out);
+}
+
+static const char *display_name(const char *parametrization)
+{
+    return strcmp(parametrization, "mup") ? "SP" : "muP";
+}
+
+/* An exponent in superscript digits: 2⁻⁶. */
+static void put_power(FILE *out, int k, int terminal)
+{
+    static const char *const digit[] = { "⁰", "¹", "²", "³", "⁴",
+                                         "⁵", "⁶", "⁷", "⁸", "⁹" };
+    char text[16];
+
+    if (terminal == PLOT_DUMB) {
+        fprintf(out, "2^%d", k);
+        return;
+    }
+    snprintf(text, sizeof(text), "%d", k);
+    fputc('2', out);
+    for (const char *p = text; *p; p++)
+        fputs(*p == '-' ? "⁻" : digit[*p - '0'], out);
+}
+
+static int columns_of_terminal(void)
+{
+    const char *text = getenv("COLUMNS");
+    long n = text ? strtol(text, NULL, 10) : 0;
+
+    return n >= 40 && n <= 400 ? (int)n : 100;
+}
+
+/* width and height in the units of the .svg. */
+static void put_head(FILE *out, int kind, int terminal, int width, int height)
+{
+    const char *name = plot_kind_name(kind);
+
+    if (terminal == PLOT_DUMB) {
+        fprintf(out,
+                "set encoding utf8\nset terminal dumb noenhanced size "
+                "%d,%d\n",
+                columns_of_terminal(), height);
+        return;
+    }
+    fprintf(out,
+            "# gnuplot %s.gp draws %s.svg;\n"
+            "# gnuplot -e \"term = 'png'\" %s.gp draws %s.png\n"
+            "if (!exists('term')) term = '%s'\n"
+            "if (!exists('out')) out = '%s.' . term\n"
+            "set encoding utf8\n"
+            "if (term eq 'png') {\n"
+            "    set terminal pngcairo noenhanced size %d,%d font 'Sans,17' "
+            "linewidth 1.8 pointscale 1.8 background '#ffffff'\n"
+            "} else {\n"
+            "    set terminal svg noenhanced size %d,%d dynamic font "
+            "'Helvetica,13' background '#ffffff'\n"
+            "}\n"
+            "set output out\n"
+            "set datafile missing 'NaN'\n"
+            "set border 3 lc rgb '#777777'\n"
+            "set tics nomirror tc rgb '#444444'\n"
+            "set grid lc rgb '#e6e6e6' lt 1 lw 0.6\n",
+            name, name, name, name, terminal == PLOT_PNG ? "png" : "svg", name,
+            2 * width, 2 * height, width, height);
+}
+
+/* One legend for all panels: at the foot of the picture, by its last panel. */
+static void put_legend(FILE *out, int last)
+{
+    if (last)
+        fprintf(out, "set key at screen 0.5, screen 0.015 center bottom "
+                     "vertical maxrows 1 Left reverse samplen 2 width 2 tc "
+                     "rgb '#222222'\n");
+    else
+        fprintf(out, "unset key\n");
+}
+
+/* 1, 2 and 5 times powers of ten; only powers of ten over a wide range. */
+static void put_log_tics(FILE *out, double lo, double hi)
+{
+    static const double mantissa[] = { 1, 2, 5 };
+    int every = (int)ceil(log10(hi / lo) / 6), n = 0;
+
+    fprintf(out, "set ytics (");
+    for (int k = (int)floor(log10(lo)); k <= (int)ceil(log10(hi)); k++)
+        for (int m = 0; m < 3; m++) {
+            if ((m > 0 && hi / lo > 1e3) || (every > 1 && k % every))
+                continue;
+            fprintf(out, "%s%.6g", n++ ? ", " : "", mantissa[m] * pow(10, k));
+        }
+    fprintf(out, ")\n");
+}
+
+static int no_data(const char *what, struct mup_error *err)
+{
+    return mup_fail(err, MUP_USAGE,
+                    "the report has no data for a picture of %s", what);
+}
+
+/* ---- learning-rate curves -------------------------------------------------
+ */
+
+static void put_rate_axis(FILE *out, const json_t *report, int terminal)
+{
+    const json_t *axis =
+        json_object_get(json_object_get(report, "axes"), "log2_lr");
+    double lo = json_number_value(json_array_get(axis, 0));
+    double hi = json_number_value(json_array_get(axis, 1));
+    int first = (int)ceil(lo - 1e-9), last = (int)floor(hi + 1e-9);
+    int every = (last - first) / (terminal == PLOT_DUMB ? 6 : 10) + 1;
+
+    fprintf(out, "set logscale x 2\nset xrange [2**%.4f:2**%.4f]\n", lo - 0.35,
+            hi + 0.35);
+    fprintf(out, "set xtics (");
+    for (int k = first; k <= last; k += every) {
+        fprintf(out, "%s'", k > first ? ", " : "");
+        put_power(out, k, terminal);
+        fprintf(out, "' 2.0**%d", k);
+    }
+    fprintf(out, ")\nset xlabel 'learning rate'\n");
+}
+
+/* Head-room above the curves takes the marks of diverged runs. */
+static void put_loss_axis(FILE *out, const json_t *report)
+{
+    const json_t *study = json_object_get(report, "study");
+    const json_t *axis =
+        json_object_get(json_object_get(report, "axes"), "loss");
+    double lo = json_number_value(json_array_get(axis, 0));
+    double hi = json_number_value(json_array_get(axis, 1));
+    double span = hi > lo ? hi - lo : 0.1 * fabs(lo) + 0.1;
+
+    fprintf(out, "set yrange [%.10g:%.10g]\ntop = %.10g\nstep = %.10g\n",
+            lo - 0.07 * span, hi + 0.16 * span, hi + 0.13 * span, 0.025 * span);
+    fprintf(out, "set ylabel ");
+    put_quoted(out, json_text(study, "metric"));
+    fputc('\n', out);
+}
+
+static void put_panel_title(FILE *out, const json_t *p, int terminal)
+{
+    double drift = json_value(json_object_get(p, "drift"), "value");
+    char title[256];
+
+    if (terminal == PLOT_DUMB && isfinite(drift)) /* half a screen wide */
+        snprintf(title, sizeof(title), "%s  %s: %+.2f oct/doubling",
+                 display_name(json_text(p, "name")), json_text(p, "verdict"),
+                 drift);
+    else
+        snprintf(title, sizeof(title), "%s   %s",
+                 display_name(json_text(p, "name")), json_text(p, "caption"));
+    fprintf(out, "set title ");
+    put_quoted(out, title);
+}
+
+/* The curves first .. first + n of lr.dat, and panel's optima. */
+static void put_lr_panel(FILE *out, const json_t *p, int panel, int first)
+{
+    const json_t *optima = json_object_get(p, "optima");
+    int n = (int)json_array_size(optima);
+    char c[8];
+
+    put_panel_title(out, p, PLOT_SVG);
+    fprintf(out, " tc rgb '#222222'\nplot \\\n");
+    for (int i = 0; i < n; i++) {
+        double width = json_value(json_array_get(optima, (size_t)i), "width");
+
+        series_color(i, n, c);
+        fprintf(out,
+                "  'lr.dat' index %d using 1:($2-$3):($2+$3) with filledcurves "
+                "fs transparent solid 0.18 noborder lc rgb '%s' notitle, \\\n"
+                "  '' index %d using 1:2 with lines lw 1 dt (3,3) lc rgb '%s' "
+                "notitle, \\\n"
+                "  'fit.dat' index %d using 1:2 with lines lw 2.4 lc rgb '%s' "
+                "title 'width %g', \\\n"
+                "  'lr.dat' index %d using 1:2 with points pt 7 ps 0.55 lc rgb "
+                "'%s' notitle, \\\n"
+                "  '' index %d using 1:($5 > 0 ? top - step * %d : NaN) with "
+                "points pt 9 ps 0.7 lc rgb '%s' notitle, \\\n",
+                first + i, c, first + i, c, first + i, c, width, first + i, c,
+                first + i, i, c);
+    }
+    fprintf(out,
+            "  'optimum.dat' index %d using 2:5 with lines lw 1.2 dt 2 lc rgb "
+            "'#d1495b' notitle, \\\n"
+            "  '' index %d using 2:5:3:4 with xerrorbars pt 7 ps 0.1 lw 1.8 "
+            "lc rgb '#d1495b' notitle, \\\n"
+            "  '' index %d using 2:5 with points pt 7 ps 1.0 lc rgb '#ffffff' "
+            "notitle, \\\n"
+            "  '' index %d using 2:5 with points pt 6 ps 1.0 lw 2.2 lc rgb "
+            "'#d1495b' title 'optimum, 95 %% interval', \\\n"
+            "  NaN with points pt 9 ps 0.8 lc rgb '#777777' title 'diverged'\n",
+            panel, panel, panel, panel);
+}
+
+static void put_lr_panel_dumb(FILE *out, const json_t *p, int panel, int first)
+{
+    const json_t *optima = json_object_get(p, "optima");
+    int n = (int)json_array_size(optima);
+
+    put_panel_title(out, p, PLOT_DUMB);
+    /* Digits as marks, 1 is the narrowest; the axis label is the legend. */
+    fprintf(out, "\nset xlabel 'rate;");
+    for (int i = 0; i < n; i++)
+        fprintf(out, " %d:%g", (i + 1) % 10,
+                json_value(json_array_get(optima, (size_t)i), "width"));
+    fprintf(out, " O:best'\nplot ");
+    for (int i = 0; i < n; i++)
+        fprintf(out,
+                "'lr.dat' index %d using 1:2 with lines lt %d, '' index %d "
+                "using 1:2:('%d') with labels, ",
+                first + i, i + 1, first + i, (i + 1) % 10);
+    fprintf(out, "'optimum.dat' index %d using 2:5:('O') with labels\n", panel);
+}
+
+static int script_lr(const json_t *report, int terminal, FILE *out,
+                     struct mup_error *err)
+{
+    const json_t *list = json_object_get(report, "parametrizations");
+    int n = (int)json_array_size(list), first = 0;
+    int stacked = terminal == PLOT_DUMB && columns_of_terminal() < 100;
+
+    if (n == 0)
+        return no_data("learning-rate curves", err);
+    put_head(out, PLOT_LR, terminal, n > 1 ? 1080 : 620,
+             terminal == PLOT_DUMB ? (stacked ? 44 : 26) : 470);
+    put_loss_axis(out, report);
+    put_rate_axis(out, report, terminal);
+    if (terminal == PLOT_DUMB) {
+        fprintf(out,
+                "set datafile missing 'NaN'\nunset ylabel\nunset "
+                "key\nset multiplot layout %d,%d\n",
+                stacked ? n : 1, stacked ? 1 : n);
+    } else {
+        fprintf(out, "set bmargin 6\nset multiplot layout 1,%d\n", n);
+    }
+    for (int k = 0; k < n; k++) {
+        const json_t *p = json_array_get(list, (size_t)k);
+
+        if (terminal == PLOT_DUMB)
+            put_lr_panel_dumb(out, p, k, first);
+        else
+            put_legend(out, k == n - 1), put_lr_panel(out, p, k, first);
+        first += (int)json_array_size(json_object_get(p, "optima"));
+    }
+    fprintf(out, "unset multiplot\n");
+    return MUP_OK;
+}
+
+/* ---- coordinate check -----------------------------------------------------
+ */
+
+static const char *verdict_color(const char *verdict)
+{
+    if (!strcmp(verdict, "FAIL"))
+        return "#b3263a";
+    return !strcmp(verdict, "inconclusive") ? "#8a6d00" : "#1b7f4d";
+}
+
+/* Both parametrizations show a tensor on the same scale, of a factor 4 at
+ * least, so that flat looks flat. */
+static void put_coord_range(FILE *out, const json_t *panels, const char *name)
+{
+    double lo = INFINITY, hi = 0, middle;
+    const json_t *p;
+    size_t i;
+
+    json_array_foreach(panels, i, p)
+    {
+        const json_t *range = json_object_get(p, "range");
+        const json_t *a = json_array_get(range, 0);
+
+        if (strcmp(json_text(p, "name"), name) || !json_is_number(a))
+            continue;
+        lo = fmin(lo, json_number_value(a));
+        hi = fmax(hi, json_number_value(json_array_get(range, 1)));
+    }
+    if (!(hi > 0) || !isfinite(lo))
+        lo = hi = 1;
+    middle = sqrt(lo * hi);
+    lo = fmin(lo / 1.25, middle / 2);
+    hi = fmax(hi * 1.25, middle * 2);
+    fprintf(out, "set yrange [%.6g:%.6g]\n", lo, hi);
+    put_log_tics(out, lo, hi);
+}
+
+static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
+                            int first, int column)
+{
+    const json_t *p = json_array_get(panels, k);
+    const json_t *steps = json_object_get(p, "steps");
+    int n = (int)json_array_size(steps);
+    char title[256], c[8];
+
+    put_coord_range(out, panels, json_text(p, "name"));
+    snprintf(title, sizeof(title), "%s\nslope %+.2f   %s", json_text(p, "name"),
+             json_value(p, "slope"), json_text(p, "verdict"));
+    /* put_quoted drops the line break: two strings, joined by gnuplot. */
+    title[strlen(json_text(p, "name"))] = '\0';
+    fprintf(out, "set title ");
+    put_quoted(out, title);
+    fprintf(out, ".\"\\n\".");
+    put_quoted(out, title + strlen(title) + 1);
+    fprintf(out, " tc rgb '%s' offset 0,-0.4\n",
+            verdict_color(json_text(p, "verdict")));
+    if (column == 0)
+        fprintf(out, "set ylabel '%s:  mean size'\n",
+                display_name(json_text(p, "parametrization")));
+    else
+        fprintf(out, "unset ylabel\n");
+    fprintf(out, "plot ");
+    for (int i = 0; i < n; i++) {
+        series_color(i, n, c);
+        fprintf(out,
+                "%s'coord.dat' index %d using 1:2 with linespoints pt 7 ps 0.4 "
+                "lw 1.8 lc rgb '%s' title 'step %g'",
+                i ? ", \\\n  " : "", first + i, c,
+                json_number_value(json_array_get(steps, (size_t)i)));
+    }
+    fputc('\n', out);
+}
+
+static void put_width_axis(FILE *out, const json_t *widths)
+{
+    double lo = json_number_value(json_array_get(widths, 0)), hi = lo;
+    const json_t *w;
+    size_t i;
+
+    fprintf(out, "set logscale x 2\nset logscale y 10\nset xtics (");
+    json_array_foreach(widths, i, w)
+    {
+        fprintf(out, "%s%g", i ? ", " : "", json_number_value(w));
+        lo = fmin(lo, json_number_value(w));
+        hi = fmax(hi, json_number_value(w));
+    }
+    fprintf(out, ")\nset xrange [%.6g:%.6g]\nset xlabel 'width'\n", lo / 1.15,
+            hi * 1.15);
+}
+
+/* Margins in units of the .svg: room for axes, two-line titles and, at the
+ * foot, the legend. */
+static void put_coord_layout(FILE *out, int rows, int columns, int width,
+                             int height)
+{
+    fprintf(out,
+            "set multiplot layout %d,%d margins %.4f,%.4f,%.4f,%.4f spacing "
+            "%.4f,%.4f\n",
+            rows, columns, 75.0 / width, 1 - 15.0 / width, 90.0 / height,
+            1 - 55.0 / height, 58.0 / width, 110.0 / height);
+}
+
+static int script_coord(const json_t *report, int terminal, FILE *out,
+                        struct mup_error *err)
+{
+    const json_t *panels = json_object_get(report, "coord_panels");
+    int n = (int)json_array_size(panels), rows = 1, columns, first = 0;
+    int width, height;
+
+    if (n == 0)
+        return no_data("a coordinate check; run coord-check into coord-sp and "
+                       "coord-mup of the folder",
+                       err);
+    for (int k = 1; k < n; k++)
+        rows += strcmp(json_text(json_array_get(panels, (size_t)k),
+                                 "parametrization"),
+                       json_text(json_array_get(panels, (size_t)k - 1),
+                                 "parametrization")) != 0;
+    columns = n / rows;
+    width = 290 * columns + 40;
+    height = terminal == PLOT_DUMB ? 22 * rows : 310 * rows + 40;
+    put_head(out, PLOT_COORD, terminal, width, height);
+    put_width_axis(out, json_object_get(json_array_get(panels, 0), "widths"));
+    if (terminal == PLOT_DUMB)
+        fprintf(out, "unset key\nset multiplot layout %d,%d\n", rows, columns);
+    else
+        put_coord_layout(out, rows, columns, width, height);
+    for (int k = 0; k < n; k++) {
+        const json_t *p = json_array_get(panels, (size_t)k);
+
+        if (terminal != PLOT_DUMB)
+            put_legend(out, k == n - 1);
+        put_coord_panel(out, panels, (size_t)k, first, k % columns);
+        first += (int)json_array_size(json_object_get(p, "steps"));
+    }
+    fprintf(out, "unset multiplot\n");
+    return MUP_OK;
+}
+
+/* ---- loss curves ----------------------------------------------------------
+ */
+
+/* The blocks of one parametrization; the target, in red, goes with muP. */
+static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
+                           int terminal)
+{
+    int n = 0, seen = 0;
+    const json_t *b;
+    char c[8];
+    size_t i;
+
+    json_array_foreach(blocks, i, b) n +=
+        !json_is_true(json_object_get(b, "target")) &&
+        !strcmp(json_text(b, "parametrization"), name);
+    fprintf(out,
+            "set title '%s   best run of each width' tc rgb '#222222'\n"
+            "plot ",
+            display_name(name));
+    json_array_foreach(blocks, i, b)
+    {
+        int target = json_is_true(json_object_get(b, "target"));
+
+        if (strcmp(json_text(b, "parametrization"), name))
+            continue;
+        series_color(seen, n, c);
+        fprintf(out, "%s'loss.dat' index %d using 1:2 with lines ",
+                seen ? ", \\\n  " : "", (int)i);
+        if (terminal != PLOT_DUMB)
+            fprintf(out, "lw %s lc rgb '%s' ", target ? "2.6" : "1.6",
+                    target ? "#d1495b" : c);
+        fprintf(out, "title '%swidth %g'", target ? "target, " : "",
+                json_value(b, "width"));
+        seen++;
+    }
+    fputc('\n', out);
+}
+
+static int script_loss(const json_t *report, int terminal, FILE *out,
+                       struct mup_error *err)
+{
+    static const char *const names[] = { "sp", "mup" };
+    const json_t *blocks = json_object_get(report, "losses"), *b;
+    int has[2] = { 0 };
+    size_t i;
+
+    json_array_foreach(blocks, i, b)
+        has[strcmp(json_text(b, "parametrization"), "mup") ? 0 : 1] = 1;
+    if (!has[0] && !has[1])
+        return no_data("loss curves", err);
+    put_head(out, PLOT_LOSS, terminal, has[0] && has[1] ? 1080 : 620,
+             terminal == PLOT_DUMB ? 26 : 420);
+    /* One scale for both panels. */
+    fprintf(out,
+            "set datafile missing 'NaN'\n"
+            "stats 'loss.dat' using 2 nooutput\n"
+            "set yrange [STATS_min * 0.96 : STATS_max * 1.02]\n"
+            "set logscale y\n"
+            "set ytics (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12)\n"
+            "set xlabel 'tokens'\nset format x '%%.0s%%c'\n"
+            "%s\nset multiplot layout 1,%d\n",
+            terminal == PLOT_DUMB
+                ? "set key top right samplen 2"
+                : "set ylabel 'training loss (nats per token)'\n"
+                  "set key top right samplen 2 tc rgb '#222222'",
+            has[0] + has[1]);
+    for (int k = 0; k < 2; k++)
+        if (has[k])
+            put_loss_panel(out, blocks, names[k], terminal);
+    fprintf(out, "unset multiplot\n");
+    return MUP_OK;
+}
+
+/* ---- expert load ----------------------------------------------------------
+ */
+
+static void put_load_maps(FILE *out, int layers, int experts)
+{
+    fprintf(out,
+            "set palette defined (0 '#2166ac', 0.5 '#92c5de', 1 '#f7f7f7', "
+            "1.75 '#f4a582', 2.5 '#b2182b')\n"
+            "set cbrange [0:2.5]\nset cblabel 'load (1 = an even share)'\n"
+            "set yrange [-0.5:%g]\nset ylabel 'expert'\nset ytics 1\n"
+            "unset grid\nunset key\n",
+            experts - 0.5);
+    if (experts > 16)
+        fprintf(out, "set ytics %d\n", experts / 8);
+    for (int l = 0; l < layers; l++)
+        fprintf(out,
+                "set title 'layer %d'\n"
+                "plot 'load.dat' index %d using 1:2:3 with image notitle\n",
+                l, 2 * l);
+}
+
+static void put_load_lines(FILE *out, int layers, int terminal)
+{
+    char c[8];
+
+    fprintf(out,
+            "set title 'busiest expert: tokens against an even share'\n"
+            "%s\nset yrange [0.9:*]\n"
+            "set ytics autofreq\nset key top right\n",
+            terminal == PLOT_DUMB ? "" : "set ylabel 'max / mean load'");
+    if (terminal != PLOT_DUMB)
+        fprintf(out, "set grid lc rgb '#e6e6e6' lt 1 lw 0.6\n"
+                     "set arrow 1 from graph 0, first 1 to graph 1, first 1 "
+                     "nohead dt 2 lc rgb '#777777'\n");
+    fprintf(out, "plot ");
+    for (int l = 0; l < layers; l++) {
+        series_color(l, layers, c);
+        fprintf(out, "%s'load.dat' index %d using 1:2 with lines ",
+                l ? ", \\\n  " : "", 2 * l + 1);
+        if (terminal != PLOT_DUMB)
+            fprintf(out, "lw 1.8 lc rgb '%s' ", c);
+        fprintf(out, "title 'layer %d'", l);
+    }
+    fputc('\n', out);
+}
+
+static int script_load(const json_t *report, int terminal, FILE *out,
+                       struct mup_error *err)
+{
+    const json_t *load = json_object_get(report, "load");
+    int layers, experts, shown;
+    char title[256];
+
+    if (!json_is_object(load))
+        return no_data("expert load", err);
+    layers = (int)json_value(load, "layers");
+    experts = (int)json_value(load, "experts");
+    shown = layers > 3 ? 3 : layers;
+    put_head(out, PLOT_LOAD, terminal, 380 * (shown + 1),
+             terminal == PLOT_DUMB ? 24 : 380);
+    fprintf(out, "set xlabel 'step'\nset xrange [%g:%g]\n",
+            json_value(load, "first_step"), json_value(load, "last_step"));
+    if (terminal == PLOT_DUMB) { /* an image of letters says little */
+        put_load_lines(out, layers, terminal);
+        return MUP_OK;
+    }
+    snprintf(title, sizeof(title), "Tokens per expert: %s",
+             json_text(load, "label"));
+    fprintf(out, "set multiplot layout 1,%d title ", shown + 1);
+    put_quoted(out, title);
+    fputc('\n', out);
+    put_load_maps(out, shown, experts);
+    put_load_lines(out, layers, terminal);
+    fprintf(out, "unset multiplot\n");
+    return MUP_OK;
+}
+
+int script_write(const json_t *report, int kind, int terminal, FILE *out,
+                 struct mup_error *err)
+{
+    switch (kind) {
+    case PLOT_LR:
+        return script_lr(report, terminal, out, err);
+    case PLOT_COORD:
+        return script_coord(report, terminal, out, err);
+    case PLOT_LOSS:
+        return script_loss(report, terminal, out, err);
+    case PLOT_LOAD:
+        return script_load(report, terminal, out, err);
+    default:
+        return mup_fail(err, MUP_USAGE, "unknown picture %d", kind);
+    }
+}

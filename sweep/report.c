@@ -1,0 +1,479 @@
+/* report.json, an object (numbers are null where they are not finite):
+ *
+ *   format           1
+ *   finding          one sentence
+ *   study            {name, created, metric, trials, done, diverged, failed,
+ *                    waiting}
+ *   parametrizations [{name, caption, verdict, reason, drift {value, lo, hi},
+ *                    regret {value, lo, hi, diverges}, wider_is_better
+ *                    "yes|no|unknown", wider_reason, optima [{width, lr,
+ *                    log2_lr, lo, hi, loss, grid_log2_lr, grid_loss,
+ *                    curvature, margin, points, seeds, edge, degree,
+ *                    diverged}]}]; drift in octaves per doubling of width,
+ *                    intervals of 95 %, margin null = nothing diverged
+ *   warnings         [sentence]
+ *   axes             {log2_lr [lo, hi], loss [lo, hi]} that show the optima
+ *   coord            see report_files.h: checks
+ *   coord_panels     see report_files.h: panels
+ *   losses, load     see report_files.h
+ *   target           {state, width, layers, experts, lr, steps, parameters,
+ *                    loss, val_loss, val_bpb, tokens, flops, wall_s,
+ *                    best_proxy_val_loss} or null
+ *   sweep            the text of sweep.yaml
+ *   manifest         manifest.json of a trial: program, machine, corpus
+ *   commands         [command line that repeats a step] */
+#include "sweep/report.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model/config.h"
+#include "model/file.h"
+#include "sweep/report_data.h"
+#include "sweep/report_files.h"
+#include "sweep/report_text.h"
+
+#define TOY_WIDTH 256
+#define TOY_STEPS 5000
+
+__attribute__((format(printf, 2, 3))) static void warn(json_t *list,
+                                                       const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    json_array_append_new(list, json_string(text));
+}
+
+/* ---- analysis -------------------------------------------------------------
+ */
+
+static int same_point(const struct transfer_run *a,
+                      const struct transfer_run *b)
+{
+    return a->width == b->width && a->lr == b->lr;
+}
+
+/* Some rate of this width that all its seeds survived. */
+static int usable(const struct transfer_run *runs, int n, double width)
+{
+    for (int i = 0; i < n; i++) {
+        int sound = runs[i].width == width;
+
+        for (int k = 0; k < n && sound; k++)
+            sound = !same_point(&runs[i], &runs[k]) || isfinite(runs[k].loss);
+        if (sound)
+            return 1;
+    }
+    return 0;
+}
+
+/* Runs of one parametrization, widths that only diverged left out with a
+ * warning. */
+static int select_runs(const struct report_data *d, int parametrization,
+                       struct transfer_run *out, json_t *warnings)
+{
+    int n = 0, kept = 0;
+    double told = 0;
+
+    for (int i = 0; i < d->n; i++)
+        if (d->run[i].parametrization == parametrization)
+            out[n++] = (struct transfer_run){ d->run[i].width, d->run[i].lr,
+                                              d->run[i].seed, d->run[i].value };
+    for (int i = 0; i < n; i++) {
+        if (usable(out, n, out[i].width))
+            continue;
+        if (out[i].width != told)
+            warn(warnings,
+                 "%s, width %g: every learning rate has a diverged run, so "
+                 "the width is left out; add lower rates",
+                 mup_parametrization_name(parametrization), out[i].width);
+        told = out[i].width;
+        out[i].width = -out[i].width; /* marked; removed below */
+    }
+    for (int i = 0; i < n; i++)
+        if (out[i].width > 0)
+            out[kept++] = out[i];
+    return kept;
+}
+
+static int analyse(const struct report_data *d, struct report *r,
+                   json_t *warnings, struct mup_error *err)
+{
+    struct transfer_run *runs = calloc((size_t)d->n + 1, sizeof(*runs));
+    int rc = MUP_OK;
+
+    if (!runs)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for %d runs", d->n);
+    for (int p = MUP_SP; p <= MUP_MUP && rc == MUP_OK; p++) {
+        int k = r->n_parametrizations, n = select_runs(d, p, runs, warnings);
+
+        if (n == 0)
+            continue;
+        rc = transfer_analyse(runs, n, 1, &r->transfer[k], err);
+        r->parametrization[k] = p;
+        r->n_parametrizations++;
+    }
+    free(runs);
+    return rc;
+}
+
+/* ---- sections of report.json ----------------------------------------------
+ */
+
+static json_t *interval(double value, double lo, double hi)
+{
+    return json_pack("{s:o, s:o, s:o}", "value", report_number(value), "lo",
+                     report_number(lo), "hi", report_number(hi));
+}
+
+static json_t *optimum_json(const struct transfer_optimum *o)
+{
+    return json_pack(
+        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:i, s:i, s:i, "
+        "s:i, s:i}",
+        "width", o->width, "lr", exp2(o->log2_lr), "log2_lr", o->log2_lr, "lo",
+        o->log2_lr_lo, "hi", o->log2_lr_hi, "loss", o->loss, "grid_log2_lr",
+        o->grid_log2_lr, "grid_loss", o->grid_loss, "curvature",
+        report_number(o->curvature), "margin", report_number(o->margin),
+        "points", o->points, "seeds", o->seeds, "edge", o->edge, "degree",
+        o->degree, "diverged", o->diverged);
+}
+
+static json_t *transfer_json(int parametrization,
+                             const struct transfer_report *t)
+{
+    json_t *optima = json_array();
+    json_t *regret = interval(t->regret, t->regret_lo, t->regret_hi);
+    char caption[128];
+
+    report_caption(t, caption, sizeof(caption));
+    json_object_set_new(regret, "diverges", json_boolean(isinf(t->regret)));
+    for (int w = 0; w < t->n_widths; w++)
+        json_array_append_new(optima, optimum_json(&t->optimum[w]));
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o}", "name",
+                     mup_parametrization_name(parametrization), "caption",
+                     caption, "verdict", transfer_verdict_name(t->verdict),
+                     "reason", t->reason, "drift",
+                     interval(t->drift, t->drift_lo, t->drift_hi), "regret",
+                     regret, "wider_is_better",
+                     t->wider_is_better > 0    ? "yes"
+                     : t->wider_is_better == 0 ? "no"
+                                               : "unknown",
+                     "wider_reason", t->wider_reason, "optima", optima);
+}
+
+/* Limits for a picture: all rates, and the losses within 2.6 octaves of some
+ * curve's best point (far ones would flatten the valleys). */
+static json_t *axes_json(const struct report_data *d)
+{
+    double lo = INFINITY, hi = -INFINITY, least = INFINITY, most = -INFINITY;
+
+    for (int i = 0; i < d->n; i++) {
+        const struct report_run *r = &d->run[i], *best;
+
+        lo = fmin(lo, log2(r->lr));
+        hi = fmax(hi, log2(r->lr));
+        if (!isfinite(r->value))
+            continue;
+        best = report_best(d, r->parametrization, r->width);
+        least = fmin(least, r->value);
+        if (fabs(log2(r->lr / best->lr)) <= 2.6)
+            most = fmax(most, r->value);
+    }
+    return json_pack("{s:[o,o], s:[o,o]}", "log2_lr", report_number(lo),
+                     report_number(hi), "loss", report_number(least),
+                     report_number(most));
+}
+
+static json_t *study_json(const struct report_data *d)
+{
+    return json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", d->name, "created",
+        d->created, "metric", d->metric, "trials", (json_int_t)d->trials,
+        "done", (json_int_t)d->done, "diverged", (json_int_t)d->diverged,
+        "failed", (json_int_t)d->failed, "waiting", (json_int_t)d->waiting);
+}
+
+static void add_warnings(const struct report_data *d, const struct report *r,
+                         json_t *list)
+{
+    double narrow = INFINITY, steps = INFINITY;
+
+    if (d->note[0])
+        warn(list, "%s", d->note);
+    if (d->waiting > 0)
+        warn(list,
+             "%lld of %lld trials are not finished: this is an interim "
+             "report",
+             (long long)d->waiting, (long long)d->trials);
+    if (d->failed > 0)
+        warn(list, "%lld trials failed and are left out", (long long)d->failed);
+    for (int i = 0; i < r->n_parametrizations; i++)
+        for (int w = 0; w < r->transfer[i].n_widths; w++) {
+            const struct transfer_optimum *o = &r->transfer[i].optimum[w];
+
+            if (o->edge)
+                warn(list,
+                     "%s, width %g: the optimum lies at the %s end of the "
+                     "grid; extend the grid",
+                     mup_parametrization_name(r->parametrization[i]), o->width,
+                     o->edge < 0 ? "low" : "high");
+            if (o->margin < 2)
+                warn(list,
+                     "%s, width %g: runs diverge only %.1f octaves above the "
+                     "optimum",
+                     mup_parametrization_name(r->parametrization[i]), o->width,
+                     o->margin);
+        }
+    for (int i = 0; i < d->n; i++) {
+        narrow = fmin(narrow, d->run[i].width);
+        steps = fmin(steps, (double)d->run[i].steps);
+    }
+    if (narrow < TOY_WIDTH)
+        warn(list,
+             "toy scale: the narrowest proxy has width %g; below %d the laws "
+             "of large width hold only roughly",
+             narrow, TOY_WIDTH);
+    if (steps < TOY_STEPS)
+        warn(list,
+             "toy scale: the proxies train for %g steps; below %d the best "
+             "learning rate still depends on the length of training",
+             steps, TOY_STEPS);
+}
+
+/* ---- the target -----------------------------------------------------------
+ */
+
+/* The last complete line of events.jsonl that ends a run, or NULL. */
+static json_t *last_event(const char *dir)
+{
+    char path[1100], *text, *save = NULL;
+    size_t bytes;
+    json_t *found = NULL;
+
+    snprintf(path, sizeof(path), "%s/events.jsonl", dir);
+    if (file_read(path, (size_t)64 << 20, &text, &bytes, NULL) != MUP_OK)
+        return NULL;
+    for (char *line = strtok_r(text, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
+        json_t *o = json_loads(line, 0, NULL);
+
+        if (json_is_string(json_object_get(o, "event"))) {
+            json_decref(found);
+            found = o;
+        } else {
+            json_decref(o);
+        }
+    }
+    free(text);
+    return found;
+}
+
+static void copy_number(json_t *to, const json_t *from, const char *key)
+{
+    json_t *v = json_object_get(from, key);
+
+    json_object_set(to, key, json_is_number(v) ? v : json_null());
+}
+
+static int target_json(const struct report_data *d, json_t **out,
+                       struct mup_error *err)
+{
+    static const char *const results[] = { "loss",   "val_loss", "val_bpb",
+                                           "tokens", "flops",    "wall_s" };
+    char dir[1024], path[1100];
+    struct run_config c;
+    double best = NAN;
+    json_t *event, *manifest;
+    int rc;
+
+    snprintf(dir, sizeof(dir), "%s/target", d->dir);
+    snprintf(path, sizeof(path), "%s/config.yaml", dir);
+    *out = json_null();
+    if (access(path, F_OK) != 0)
+        return MUP_OK;
+    rc = run_config_load(path, NULL, 0, &c, err);
+    if (rc != MUP_OK)
+        return rc;
+    event = last_event(dir);
+    snprintf(path, sizeof(path), "%s/manifest.json", dir);
+    manifest = json_load_file(path, 0, NULL);
+    for (int i = 0; i < d->n; i++)
+        if (isfinite(d->run[i].val_loss))
+            best = fmin(isnan(best) ? INFINITY : best, d->run[i].val_loss);
+    *out = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:f, s:I, s:o}", "parametrization",
+        mup_parametrization_name(c.mup.parametrization), "state",
+        event ? json_string_value(json_object_get(event, "event")) : "start",
+        "width", (json_int_t)c.model.width, "layers",
+        (json_int_t)c.model.layers, "experts", (json_int_t)c.model.experts,
+        "lr", c.train.lr, "steps", (json_int_t)c.train.steps,
+        "best_proxy_val_loss", report_number(best));
+    for (size_t i = 0; i < sizeof(results) / sizeof(*results); i++)
+        copy_number(*out, event, results[i]);
+    copy_number(*out, manifest, "parameters");
+    json_decref(event);
+    json_decref(manifest);
+    return MUP_OK;
+}
+
+/* ---- provenance -----------------------------------------------------------
+ */
+
+static json_t *manifest_json(const struct report_data *d)
+{
+    char path[1100];
+    json_t *o = NULL;
+
+    for (int i = 0; i < d->n && !o; i++) {
+        snprintf(path, sizeof(path), "%s/trials/%lld/manifest.json", d->dir,
+                 (long long)d->run[i].trial);
+        o = json_load_file(path, 0, NULL);
+    }
+    return o ? o : json_null();
+}
+
+static json_t *file_text(const char *dir, const char *name)
+{
+    char path[1100], *text;
+    size_t bytes;
+    json_t *o;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    if (file_read(path, (size_t)1 << 20, &text, &bytes, NULL) != MUP_OK)
+        return json_null();
+    o = json_stringn(text, bytes);
+    free(text);
+    return o ? o : json_null();
+}
+
+static json_t *commands_json(const struct report_data *d, const json_t *checks,
+                             const json_t *target)
+{
+    json_t *list = json_array();
+    const json_t *check;
+    size_t i;
+
+    warn(list, "mutransfer sweep %s/sweep.yaml -o %s", d->dir, d->dir);
+    json_array_foreach(checks, i, check)
+    {
+        const char *p =
+            json_string_value(json_object_get(check, "parametrization"));
+
+        warn(list,
+             "mutransfer coord-check RUN.yaml --mup.parametrization=%s -o "
+             "%s/coord-%s",
+             p ? p : "mup", d->dir, p ? p : "mup");
+    }
+    if (json_is_object(target))
+        warn(list, "mutransfer launch %s/target.yaml --local 1 -o %s/target",
+             d->dir, d->dir);
+    warn(list, "mutransfer report %s", d->dir);
+    return list;
+}
+
+/* ---- all of it ------------------------------------------------------------
+ */
+
+static int write_json(const char *dir, const json_t *root,
+                      struct mup_error *err)
+{
+    char path[1024];
+    struct file_replace f;
+    int rc;
+
+    snprintf(path, sizeof(path), "%s/report.json", dir);
+    rc = file_replace_open(path, &f, err);
+    if (rc != MUP_OK)
+        return rc;
+    if (json_dumpf(root, f.out, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) ||
+        fputc('\n', f.out) == EOF) {
+        file_replace_abandon(&f);
+        return mup_fail(err, MUP_SYSTEM, "cannot write '%s'", path);
+    }
+    return file_replace_commit(&f, err);
+}
+
+/* Data files, and what report.json says of them. */
+static int write_data(const struct report_data *d, const struct report *r,
+                      json_t *root, struct mup_error *err)
+{
+    json_t *losses = NULL, *load = NULL, *checks = NULL, *panels = NULL;
+    json_t *target = NULL;
+    int rc = report_write_curves(d, r, err);
+
+    if (rc == MUP_OK)
+        rc = report_write_losses(d, r, &losses, err);
+    if (rc == MUP_OK)
+        rc = report_write_load(d, r, &load, err);
+    if (rc == MUP_OK)
+        rc = report_write_coord(d->dir, &checks, &panels, err);
+    if (rc == MUP_OK)
+        rc = target_json(d, &target, err);
+    if (rc == MUP_OK)
+        json_object_set_new(root, "commands", commands_json(d, checks, target));
+    /* An absent value (NULL) is not set; a set one is taken. */
+    (void)json_object_set_new(root, "losses", losses);
+    (void)json_object_set_new(root, "load", load);
+    (void)json_object_set_new(root, "coord", checks);
+    (void)json_object_set_new(root, "coord_panels", panels);
+    (void)json_object_set_new(root, "target", target);
+    return rc;
+}
+
+static int write_all(const struct report_data *d, struct report *r,
+                     struct mup_error *err)
+{
+    json_t *root = json_object(), *warnings = json_array();
+    json_t *list = json_array();
+    int rc;
+
+    rc = analyse(d, r, warnings, err);
+    if (rc == MUP_OK) {
+        report_finding(r);
+        add_warnings(d, r, warnings);
+        for (int i = 0; i < r->n_parametrizations; i++)
+            json_array_append_new(
+                list, transfer_json(r->parametrization[i], &r->transfer[i]));
+    }
+    json_object_set_new(root, "format", json_integer(1));
+    json_object_set_new(root, "finding", json_string(r->finding));
+    json_object_set_new(root, "study", study_json(d));
+    json_object_set_new(root, "parametrizations", list);
+    json_object_set_new(root, "axes", axes_json(d));
+    json_object_set_new(root, "warnings", warnings);
+    if (rc == MUP_OK)
+        rc = write_data(d, r, root, err);
+    json_object_set_new(root, "sweep", file_text(d->dir, "sweep.yaml"));
+    json_object_set_new(root, "manifest", manifest_json(d));
+    if (rc == MUP_OK)
+        rc = write_json(d->dir, root, err);
+    json_decref(root);
+    return rc;
+}
+
+int report_write(const char *dir, struct report *out, struct mup_error *err)
+{
+    struct report_data data;
+    struct report *r;
+    int rc = report_data_open(dir, &data, err);
+
+    if (rc != MUP_OK)
+        return rc;
+    r = calloc(1, sizeof(*r));
+    rc = r ? write_all(&data, r, err)
+           : mup_fail(err, MUP_SYSTEM, "out of memory for the report");
+    if (rc == MUP_OK)
+        *out = *r;
+    free(r);
+    report_data_close(&data);
+    return rc;
+}

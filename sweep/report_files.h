@@ -1,0 +1,48 @@
+/* The data of the pictures, DIR/plots/NAME.dat, and what the report says of
+ * them.  Every file is plain columns under a comment, in blocks separated by
+ * two empty lines (gnuplot: "index N"), and replaced whole.
+ *
+ *   lr.dat       a block a curve: lr loss sem seeds diverged (NaN: no value)
+ *   fit.dat      the same blocks: lr loss, the fitted polynomial
+ *   optimum.dat  a block a parametrization: width lr lo hi loss edge degree
+ *   loss.dat     a block a run: tokens loss val_loss
+ *   load.dat     two blocks a layer: step expert load, and step max dead
+ *                entropy; load 1 = an even share
+ *   coord.dat    a block a panel and step: width mean
+ */
+#ifndef SWEEP_REPORT_FILES_H
+#define SWEEP_REPORT_FILES_H
+
+#include "sweep/report.h"
+#include "sweep/report_data.h"
+
+/* lr.dat, fit.dat, optimum.dat. */
+int report_write_curves(const struct report_data *data, const struct report *r,
+                        struct mup_error *err);
+
+/* loss.dat: the best run of every curve and the target; *out: an array of
+ * {label, parametrization, width, target}, one a block. */
+int report_write_losses(const struct report_data *data, const struct report *r,
+                        json_t **out, struct mup_error *err);
+
+/* load.dat of the target, or of the best run at the widest width; *out:
+ * {label, layers, experts}, or null where nothing was logged. */
+int report_write_load(const struct report_data *data, const struct report *r,
+                      json_t **out, struct mup_error *err);
+
+/* coord.dat from coord-sp/coord.json and coord-mup/coord.json.  *checks: an
+ * array of {parametrization, verdict, widths, seeds, steps, worst, counts,
+ * rows}, rows being the worst step of each quantity, worst first; *panels: an
+ * array of {parametrization, name, quantity, slope, verdict, steps, widths,
+ * range [least, most]}. */
+int report_write_coord(const char *dir, json_t **checks, json_t **panels,
+                       struct mup_error *err);
+
+/* A number, or null where it is not finite. */
+json_t *report_number(double value);
+
+/* The run with the lowest value of a curve, or NULL. */
+const struct report_run *report_best(const struct report_data *data,
+                                     int parametrization, double width);
+
+#endif

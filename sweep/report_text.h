@@ -1,0 +1,20 @@
+/* The sentences of a report: the finding, and warnings about what the runs
+ * cannot show. */
+#ifndef SWEEP_REPORT_TEXT_H
+#define SWEEP_REPORT_TEXT_H
+
+#include "sweep/report.h"
+
+/* One sentence with capital letter and full stop, honest for every
+ * combination of verdicts, into r->finding. */
+void report_finding(struct report *r);
+
+/* The same about one parametrization, for a caption: "drifts by -0.90 octaves
+ * per doubling [-1.10, -0.70]". */
+void report_caption(const struct transfer_report *t, char *out, size_t bytes);
+
+/* Index of the parametrization the finding is about: muP, else the first;
+ * -1 for none. */
+int report_main(const struct report *r);
+
+#endif
