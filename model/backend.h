@@ -80,8 +80,7 @@ struct backend_ops {
     void *(*alloc)(struct backend *be, size_t bytes);
     void (*free)(struct backend *be, void *data);
     /* host double array <-> backend view (contiguous elements 0..n). */
-    void (*upload)(struct backend *be, void *dst, const double *src,
-                   int64_t n);
+    void (*upload)(struct backend *be, void *dst, const double *src, int64_t n);
     void (*download)(struct backend *be, double *dst, const void *src,
                      int64_t n);
     /* Wait for all ops; the first fault since the last sync. */
@@ -90,8 +89,7 @@ struct backend_ops {
     /* --- elementary ---------------------------------------------------- */
     void (*zero)(struct backend *be, struct view y);
     /* y adds alpha * x */
-    void (*add)(struct backend *be, struct view y, struct view x,
-                double alpha);
+    void (*add)(struct backend *be, struct view y, struct view x, double alpha);
     /* y = std * normal(key, first + row*cols + col), cols contiguous index */
     void (*normal)(struct backend *be, struct view y,
                    const struct random_key *key, int64_t first, double std);
@@ -124,9 +122,9 @@ struct backend_ops {
     void (*rmsnorm)(struct backend *be, struct view y, struct view rstd,
                     struct view x, struct view gain, double eps);
     /* dx overwrites, or adds if accumulate; dgain (1,D) adds. */
-    void (*rmsnorm_grad)(struct backend *be, struct view dx,
-                         struct view dgain, struct view dy, struct view x,
-                         struct view rstd, struct view gain, int accumulate);
+    void (*rmsnorm_grad)(struct backend *be, struct view dx, struct view dgain,
+                         struct view dy, struct view x, struct view rstd,
+                         struct view gain, int accumulate);
 
     /* --- attention ------------------------------------------------------ */
     /* table(T,K): cos in columns 0..K/2, sin in K/2..K, of
@@ -141,8 +139,7 @@ struct backend_ops {
      * scratch: at least 3*T*T elements. */
     void (*attention)(struct backend *be, struct view o, struct view lse,
                       struct view q, struct view k, struct view v,
-                      const struct attention_shape *shape,
-                      struct view scratch);
+                      const struct attention_shape *shape, struct view scratch);
     /* dq, dk, dv overwrite. */
     void (*attention_grad)(struct backend *be, struct view dq, struct view dk,
                            struct view dv, struct view dout, struct view o,
@@ -197,26 +194,25 @@ struct backend_ops {
     void (*combine)(struct backend *be, struct view y, struct view x,
                     const int32_t *row, struct view gates);
     /* dx(R,D) and dgates(N,k) overwrite. */
-    void (*combine_grad)(struct backend *be, struct view dx,
-                         struct view dgates, struct view dy, struct view x,
-                         const int32_t *row, struct view gates);
+    void (*combine_grad)(struct backend *be, struct view dx, struct view dgates,
+                         struct view dy, struct view x, const int32_t *row,
+                         struct view gates);
 
     /* --- loss ------------------------------------------------------------ */
     /* sums[0] adds the cross-entropy over the N rows in nats, sums[1] the sum
      * of lse^2.  grad: logits(N,V) become the gradient of
      * scale * sums[0] + z * sums[1]; else logits are left alone. */
-    void (*cross_entropy)(struct backend *be, double *sums,
-                          struct view logits, const int32_t *target, int grad,
-                          double scale, double z);
+    void (*cross_entropy)(struct backend *be, double *sums, struct view logits,
+                          const int32_t *target, int grad, double scale,
+                          double z);
 
     /* --- optimizers: contiguous views of equal shape ---------------------- */
     /* AdamW (Loshchilov & Hutter, alg. 2): m, v moments, updated in place. */
     void (*adamw)(struct backend *be, struct view w, struct view g,
-                  struct view m, struct view v,
-                  const struct adamw_args *args);
+                  struct view m, struct view v, const struct adamw_args *args);
     /* m = momentum*m + g;  w -= decay*w + lr*m. */
-    void (*sgd)(struct backend *be, struct view w, struct view g,
-                struct view m, const struct sgd_args *args);
+    void (*sgd)(struct backend *be, struct view w, struct view g, struct view m,
+                const struct sgd_args *args);
 };
 
 struct backend {
@@ -228,8 +224,7 @@ struct backend {
 /* Open by name: "auto" (the fastest that this CPU runs), "fast", "ref",
  * "ref64".  "fast-v2|v3|v4" force one instruction set (refused with a
  * sentence if the CPU lacks it).  The table is constant; nothing to close. */
-int backend_open(const char *name, struct backend *out,
-                 struct mup_error *err);
+int backend_open(const char *name, struct backend *out, struct mup_error *err);
 
 /* Bytes of one element. */
 size_t dtype_bytes(int dtype);

@@ -38,10 +38,10 @@ struct train_result {
 
 /* Train config in dir (created if needed), continuing from its newest valid
  * checkpoint.  A dir that holds another config is refused (MUP_USAGE, names
- * the first differing key; the sections run and launch may differ).  Writes config.yaml,
- * manifest.json, metrics.jsonl, events.jsonl, checkpoints/.  Divergence returns
- * MUP_OK with result->diverged set.  A finished run returns its result again
- * without training. */
+ * the first differing key; the sections run and launch may differ).  Writes
+ * config.yaml, manifest.json, metrics.jsonl, events.jsonl, checkpoints/.
+ * Divergence returns MUP_OK with result->diverged set.  A finished run returns
+ * its result again without training. */
 int train_run(const struct run_config *config, const char *dir,
               const struct train_hooks *hooks, struct train_result *result,
               struct mup_error *err);
