@@ -391,7 +391,8 @@ static int on_death(struct driver *d, struct pool_worker *w, const char *how,
     rc = take_result(d, index, &taken, err);
     if (rc || taken)
         return rc;
-    if (d->stopping)
+    /* SIGTERM is somebody's wish, no fault of the trial. */
+    if (d->stopping || w->polite)
         return requeue(d, index, 0, err);
     snprintf(why, sizeof(why), "lost its worker, which %.400s", how);
     return retry(d, index, why, err);

@@ -1,12 +1,17 @@
 /* Runs a sweep: one driver, persistent worker processes, rerun = resume.
  *
  * Protocol (docs/formats.md): the driver writes one JSON object per line to a
- * worker's stdin, {"op":"run","trial":7,"attempt":1,"dir":"trials/7"}; the
+ * worker's stdin, {"op":"run","trial":7,"attempt":1,"dir":"out/trials/7"}; the
  * worker trains that directory's config.yaml and writes to stdout
- * {"trial":7,"event":"step","step":40,"steps":200,"loss":2.1} at most twice a
- * second and {"trial":7,"event":"end"} when events.jsonl in the directory tells
- * the rest.  The file is the authority, the pipe only wakes the driver.  A
- * worker whose stdin closes saves and stops. */
+ * {"trial":7,"attempt":1,"event":"step","step":40,"steps":200,"loss":2.1} at
+ * most twice a second and {"trial":7,"attempt":1,"event":"end","status":0,
+ * "error":""} when events.jsonl in the directory tells the rest.  The file is
+ * the authority, the pipe only wakes the driver.  A worker whose stdin closes
+ * saves and stops.
+ *
+ * Under SP and muP the run at base width is the same bit for bit
+ * (space_twin): one of the two is trained, the other is recorded as "same as
+ * trial N" with the same result, at no cost. */
 #ifndef SWEEP_DRIVER_H
 #define SWEEP_DRIVER_H
 
@@ -15,7 +20,7 @@
 
 struct sweep_progress {
     int64_t trials, done, running, waiting, diverged, failed;
-    double eta_s;       /* negative: unknown */
+    double eta_s; /* negative: unknown */
     double flops_done, flops_total;
     int64_t best_trial; /* 0 = none yet */
     double best_value;
@@ -31,25 +36,32 @@ struct sweep_hooks {
 };
 
 /* Run or resume the sweep in dir.  program: path of the mutransfer binary to
- * start as "program worker".  Writes sweep.yaml (copy), study.db,
- * trials/<id>/, and at the end the exports.  MUP_STOPPED when asked to stop
- * (workers save first), MUP_NEGATIVE if trials failed for good. */
+ * start as "program worker".  Writes sweep.yaml and base.yaml (the study with
+ * every override, itself a sweep file), study.db, trials/<id>/, workers.log,
+ * and at the end the exports.  MUP_STOPPED when asked to stop (workers save
+ * first), MUP_NEGATIVE if trials failed for good (a rerun tries them again),
+ * MUP_SYSTEM when the disk is full (all results are kept). */
 int sweep_run(const struct space *space, const char *dir, const char *program,
               const struct sweep_hooks *hooks, struct sweep_progress *result,
               struct mup_error *err);
 
-/* State of a sweep directory, from the store and the trials' own files. */
+/* State of a sweep directory, from its store; what a dead driver left running
+ * counts as waiting. */
 int sweep_status(const char *dir, struct sweep_progress *out,
                  struct mup_error *err);
 
-/* trials.csv, configs.csv, best.yaml (resolved run config of the winner). */
+/* trials.csv, configs.csv, best.yaml (resolved run config of the winner; none
+ * where no trial has a finite metric). */
 int sweep_export(const char *dir, struct mup_error *err);
 
 /* The winner: the configuration with the lowest mean metric over seeds at the
  * widest member whose parametrization is mup (or at the last member where no
- * group varies the width); configurations with a diverged seed lose. */
-int sweep_winner(const char *dir, struct run_config *config, struct trial *trial,
-                 struct mup_error *err);
+ * group varies the width); configurations with a diverged seed lose.  In an
+ * unfinished sweep: the widest member that has a result, configurations with
+ * more seeds first.  *trial is that of the winner's first seed, with the mean
+ * as its value.  MUP_NEGATIVE if no trial has a result. */
+int sweep_winner(const char *dir, struct run_config *config,
+                 struct trial *trial, struct mup_error *err);
 
 /* The worker process: reads jobs from stdin until it closes.  Returns the exit
  * code. */

@@ -358,6 +358,8 @@ int pool_reap(struct pool *pool, struct pool_worker *w, char *how, size_t bytes)
 
     if (w->pid <= 0 || w->out >= 0 || waitpid(w->pid, &status, WNOHANG) == 0)
         return 0;
+    w->polite = WIFSIGNALED(status) ? WTERMSIG(status) == SIGTERM
+                                    : WEXITSTATUS(status) == MUP_STOPPED;
     if (WIFSIGNALED(status))
         n = snprintf(how, bytes, "was killed by signal %d (%s)",
                      WTERMSIG(status), strsignal(WTERMSIG(status)));

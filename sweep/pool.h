@@ -14,6 +14,7 @@ struct pool_worker {
     int out;   /* its standard output, -1 at its end */
     size_t used;
     char line[WORKER_LINE_BYTES];
+    int polite;      /* it left because it was asked to: SIGTERM (pool_reap) */
     off_t log_start; /* end of workers.log when its job began */
     /* What the driver keeps about it. */
     int64_t job; /* index, or -1 */

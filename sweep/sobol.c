@@ -98,7 +98,7 @@ static uint32_t hash_seed(uint64_t seed, int dim)
 
 double sobol_point(uint64_t seed, int64_t index, int dim)
 {
-    uint32_t v[SOBOL_BITS], x = 0;
+    uint32_t v[SOBOL_BITS] = { 0 }, x = 0;
 
     assert(index >= 0 && dim >= 0 && dim < SPACE_MAX_PARAMETERS);
     fill_vectors(dim, v);
