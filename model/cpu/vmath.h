@@ -61,7 +61,7 @@ static inline float vm_exp(float x)
     return vm_exp_bounded(x);
 }
 
-/* tanh(x), at most 7 ulp (around 5.9; 3 below 1): the odd rational
+/* tanh(x), at most 7 ulp (around 5.9; 5 below 1): the odd rational
  * approximation of degree 13/6 that Eigen uses; beyond 7.9 it is 1 to the last
  * bit of float. */
 static inline float vm_tanh(float x)
