@@ -133,6 +133,62 @@ static void gradients_match_with_options_switched(void **state)
     check_gradients(&c);
 }
 
+/* --- an independent forward pass --------------------------------------------
+ */
+
+/* The weights and tokens of tests/reference/forward.py. */
+static void fill_by_index(struct trainer *t)
+{
+    for (int i = 0; i < t->model.params.n; i++) {
+        const struct param *p = &t->model.params.list[i];
+        double *w = t->model.weight[i].data;
+
+        for (int64_t j = 0; j < p->count; j++)
+            w[j] = p->ones ? 1 + 0.3 * cos(0.9 * (double)j + i)
+                           : 0.4 * sin(0.7 * (double)j + 1.3 * i);
+    }
+    for (int n = 0; n < t->model.N; n++) {
+        t->input[n] = (7 * n + 3) % (int)t->model.V;
+        t->target[n] = (5 * n + 1) % (int)t->model.V;
+    }
+}
+
+static void the_forward_pass_agrees_with_an_independent_one(void **state)
+{
+    /* printed by tests/reference/forward.py: cross-entropy, lse^2, balance,
+     * router lse^2 */
+    static const double expected[2][4] = {
+        { 56.8710436769796, 262.693069219564, 4.34719168034078,
+          37.1411578159341 },
+        { 59.5559948470242, 298.5579193358, 4.75053621486076,
+          74.0185825672567 },
+    };
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const struct loss_scale forward_only = { 0, 0, 0 };
+        struct run_config c = tiny("ref64");
+        struct model_losses l = { 0 };
+        struct trainer t = { 0 };
+
+        if (i == 1) {
+            c.mup.parametrization = MUP_SP;
+            c.model.tied = c.model.router_renorm = 1;
+            c.model.router_softcap = c.model.attn_softcap = 0;
+        }
+        c.model.vocab = 96;
+        open_trainer(&c, &t);
+        fill_by_index(&t);
+        model_forward(&t.model, t.input, t.target, &forward_only, &l);
+        /* 15 digits were printed */
+        assert_float_equal(l.sums[0], expected[i][0], 1e-12);
+        assert_float_equal(l.sums[1], expected[i][1], 1e-12);
+        assert_float_equal(l.router[0], expected[i][2], 1e-12);
+        assert_float_equal(l.router[1], expected[i][3], 1e-12);
+        trainer_close(&t);
+    }
+}
+
 static void micro_batches_add_up_to_the_batch(void **state)
 {
     struct run_config c = tiny("ref64");
@@ -493,6 +549,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_gradient_matches_finite_differences),
         cmocka_unit_test(gradients_match_with_options_switched),
+        cmocka_unit_test(the_forward_pass_agrees_with_an_independent_one),
         cmocka_unit_test(micro_batches_add_up_to_the_batch),
         cmocka_unit_test(mup_at_base_width_is_sp_bit_for_bit),
         cmocka_unit_test(mup_away_from_base_width_is_not_sp),
