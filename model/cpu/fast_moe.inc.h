@@ -1,6 +1,7 @@
 /* Part of fast.c: routing, permutation and gated experts. */
 
 #define EXPERTS_AT_ONCE 64 /* the balance loss counts this many at a time */
+#define SHORT_ROW       16 /* a whole number of vectors of any width */
 
 static int32_t lowest_free(const int32_t *expert, int64_t taken)
 {
@@ -40,25 +41,46 @@ static void top_k(int32_t *expert, const float *p, int64_t experts, int64_t k)
     }
 }
 
-/* p = softmax(cap(x)); returns the log of the sum of exponentials. */
-static float route_softmax(float *p, const float *x, int64_t experts, float cap)
+/* x = cap(x), then exp(x - max); returns the log of their sum, and in *scale
+ * the reciprocal of the sum.  Inlined with a constant n for short rows. */
+static inline float route_exp(float *x, int64_t n, float cap, float *scale)
 {
-    float max, sum, scale;
+    float max, sum;
 
     if (cap > 0) {
 #pragma omp simd
-        for (int64_t e = 0; e < experts; e++)
-            p[e] = cap * vm_tanh(x[e] / cap);
-    } else {
-        memcpy(p, x, (size_t)experts * sizeof(*p));
+        for (int64_t e = 0; e < n; e++)
+            x[e] = cap * vm_tanh(x[e] / cap);
     }
-    max = lanes_max(p, experts);
-    sum = exp_sum(p, p, experts, max);
-    scale = 1 / sum;
+    max = lanes_max(x, n);
 #pragma omp simd
+    for (int64_t e = 0; e < n; e++)
+        x[e] = vm_exp(x[e] - max);
+    sum = lanes_sum(x, n);
+    *scale = 1 / sum;
+    return max + logf(sum);
+}
+
+/* p = softmax(cap(x)); returns the log of the sum of exponentials.  Short rows
+ * are filled up to whole vectors, with logits that exp turns into 0. */
+static float route_softmax(float *p, const float *x, int64_t experts, float cap)
+{
+    float row[SHORT_ROW], lse, scale;
+
+    if (experts <= SHORT_ROW && cap <= 0) {
+        for (int64_t e = 0; e < SHORT_ROW; e++)
+            row[e] = -INFINITY;
+        memcpy(row, x, (size_t)experts * sizeof(*x));
+        lse = route_exp(row, SHORT_ROW, 0, &scale);
+        for (int64_t e = 0; e < experts; e++)
+            p[e] = row[e] * scale;
+        return lse;
+    }
+    memcpy(p, x, (size_t)experts * sizeof(*x));
+    lse = route_exp(p, experts, cap, &scale);
     for (int64_t e = 0; e < experts; e++)
         p[e] *= scale;
-    return max + logf(sum);
+    return lse;
 }
 
 static void fast_route(struct backend *be, struct view probs, struct view lse,

@@ -29,21 +29,40 @@ static inline lanes lanes_load(const float *x)
     return v;
 }
 
+/* Rotations by half of the lanes, a quarter, ...: a tree, whatever the
+ * (commutative) operation. */
+#if LANES == 16
+#define LANES_TREE(v, merge)                                                   \
+    v = merge(v, LANES_PICK(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, \
+                            6, 7));                                            \
+    v = merge(v,                                                               \
+              LANES_PICK(v, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3));  \
+    v = merge(v, LANES_PICK(v, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1))
+#elif LANES == 8
+#define LANES_TREE(v, merge)                                                   \
+    v = merge(v, LANES_PICK(v, 4, 5, 6, 7, 0, 1, 2, 3));                       \
+    v = merge(v, LANES_PICK(v, 2, 3, 0, 1, 2, 3, 0, 1))
+#else
+#define LANES_TREE(v, merge) v = merge(v, LANES_PICK(v, 2, 3, 0, 1))
+#endif
+#define LANES_PICK(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+
+static inline lanes lanes_plus(lanes x, lanes y)
+{
+    return x + y;
+}
+
+/* x where it is larger, else y. */
+static inline lanes lanes_larger(lanes x, lanes y)
+{
+    lane_bits mask = x > y;
+
+    return (lanes)(((lane_bits)x & mask) | ((lane_bits)y & ~mask));
+}
+
 static inline float lanes_total(lanes v)
 {
-#if LANES == 16
-    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3,
-                                 4, 5, 6, 7);
-    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1,
-                                 2, 3);
-    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3,
-                                 0, 1);
-#elif LANES == 8
-    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
-    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 2, 3, 0, 1);
-#else
-    v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
-#endif
+    LANES_TREE(v, lanes_plus);
     return v[0] + v[1];
 }
 
@@ -101,13 +120,6 @@ static inline float lanes_dot3(const float *x, const float *y, const float *z,
     return lanes_total(s) + rest;
 }
 
-static inline lanes lanes_larger(lanes x, lanes y)
-{
-    lane_bits mask = x > y;
-
-    return (lanes)(((lane_bits)x & mask) | ((lane_bits)y & ~mask));
-}
-
 /* The largest of n >= 1 elements; a NaN may be missed. */
 static inline float lanes_max(const float *x, int64_t n)
 {
@@ -116,15 +128,11 @@ static inline float lanes_max(const float *x, int64_t n)
 
     if (n >= LANES) {
         lanes m = lanes_load(x);
-        float a[LANES];
 
         for (i = LANES; i + LANES <= n; i += LANES)
             m = lanes_larger(lanes_load(x + i), m);
-        memcpy(a, &m, sizeof(m));
-        for (int width = LANES / 2; width > 0; width /= 2)
-            for (int j = 0; j < width; j++)
-                a[j] = a[j + width] > a[j] ? a[j + width] : a[j];
-        most = a[0];
+        LANES_TREE(m, lanes_larger);
+        most = m[0] > m[1] ? m[0] : m[1];
     }
     for (; i < n; i++)
         most = x[i] > most ? x[i] : most;
