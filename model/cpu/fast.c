@@ -65,6 +65,7 @@ static float exp_sum(float *y, const float *x, int64_t n, float max)
 
     for (int64_t i = 0; i < n; i += TILE_COLS) {
         int64_t cols = MIN(TILE_COLS, n - i);
+        /* cppcheck-suppress legacyUninitvar ; written before it is read */
         float *to = y ? y + i : part;
 
 #pragma omp simd

@@ -344,6 +344,7 @@ static void ref_route(struct backend *be, struct view probs, struct view lse,
             sum += exp(soft_cap(x[e], r->cap) - max);
         for (int64_t e = 0; e < r->experts; e++)
             p[e] = (real)(exp(soft_cap(x[e], r->cap) - max) / sum);
+        /* cppcheck-suppress invalidFunctionArg ; there is an expert */
         *row_of(lse, n) = (real)(max + log(sum));
         top_k(expert, p, r->experts, r->top_k);
         for (int64_t j = 0; j < r->top_k; j++)
