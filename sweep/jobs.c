@@ -60,6 +60,7 @@ static int cached_flops(struct flops_cache *cache,
 
     /* Copies of one struct, so padding is equal too; a miss only costs time. */
     for (; i < cache->n; i++)
+        /* NOLINTNEXTLINE(*-suspicious-memory-comparison,cert-*) */
         if (!memcmp(&cache->entry[i].model, &config->model,
                     sizeof(config->model)) &&
             cache->entry[i].steps == config->train.steps &&
@@ -78,55 +79,66 @@ static int cached_flops(struct flops_cache *cache,
     return MUP_OK;
 }
 
-int jobs_load(struct store *store, struct jobs *out, struct mup_error *err)
+/* One trial of the store as a job; the order of ids is relied upon. */
+static int add_job(struct jobs *jobs, int64_t i, const struct trial *t,
+                   struct mup_error *err)
 {
-    struct trial *trials = NULL;
+    struct job *j = &jobs->job[i];
+
+    if (t->id != i + 1 || t->twin < 0 || t->twin > i)
+        return mup_fail(err, MUP_CORRUPT,
+                        "trial %lld of the study is out of order",
+                        (long long)t->id);
+    *j = (struct job){
+        .config = t->config,
+        .member = t->member,
+        .seed = t->seed,
+        .attempt = t->attempt,
+        .deaths = t->deaths,
+        .twin = t->twin,
+        .width = t->width,
+        .state = t->state,
+        .parametrization = t->parametrization,
+        .flops = t->flops,
+        .value = t->value,
+    };
+    if (t->twin)
+        jobs->job[t->twin - 1].copy = t->id;
+    if (t->wall_s > 0 && t->state == TRIAL_DONE) {
+        jobs->speed_flops += t->flops;
+        jobs->speed_s += t->wall_s;
+    }
+    return MUP_OK;
+}
+
+int jobs_load(struct store *store, struct jobs *out, struct trial **trials,
+              struct mup_error *err)
+{
+    struct trial *list = NULL;
     struct jobs jobs = { 0 };
     char workers[32];
-    int rc = store_trials(store, &trials, &jobs.n, err);
+    int rc = store_trials(store, &list, &jobs.n, err);
 
     if (rc)
         return rc;
     jobs.job = calloc((size_t)jobs.n + 1, sizeof(*jobs.job));
     if (!jobs.job)
         rc = mup_fail(err, MUP_SYSTEM, "out of memory");
-    for (int64_t i = 0; i < jobs.n && !rc; i++) {
-        const struct trial *t = &trials[i];
-        struct job *j = &jobs.job[i];
-
-        if (t->id != i + 1 || t->twin < 0 || t->twin > i)
-            rc = mup_fail(err, MUP_CORRUPT,
-                          "trial %lld of the study is out of order",
-                          (long long)t->id);
-        *j = (struct job){
-            .config = t->config,
-            .member = t->member,
-            .seed = t->seed,
-            .attempt = t->attempt,
-            .deaths = t->deaths,
-            .twin = t->twin,
-            .width = t->width,
-            .state = t->state,
-            .parametrization = t->parametrization,
-            .flops = t->flops,
-            .value = t->value,
-        };
-        if (!rc && t->twin)
-            jobs.job[t->twin - 1].copy = t->id;
-        if (t->wall_s > 0 && t->state == TRIAL_DONE) {
-            jobs.speed_flops += t->flops;
-            jobs.speed_s += t->wall_s;
-        }
-    }
-    free(trials);
+    for (int64_t i = 0; i < jobs.n && !rc; i++)
+        rc = add_job(&jobs, i, &list[i], err);
     if (!rc)
         rc = store_property(store, "workers", workers, sizeof(workers), err);
     if (rc) {
+        free(list);
         jobs_clear(&jobs);
         return rc;
     }
     jobs.workers = strtol(workers, NULL, 10);
     *out = jobs;
+    if (trials)
+        *trials = list;
+    else
+        free(list);
     return MUP_OK;
 }
 
@@ -305,14 +317,14 @@ int jobs_plan(const struct space *space, struct store *store, struct jobs *out,
     if (!rc)
         rc = sort_wishes(plan, err);
     if (!rc)
-        rc = jobs_load(store, &jobs, err);
+        rc = jobs_load(store, &jobs, NULL, err);
     if (!rc)
         rc = match_existing(plan, &jobs, err);
     if (!rc && jobs.n < plan->n) {
         rc = add_new(plan, store, jobs.n, err);
         jobs_clear(&jobs);
         if (!rc)
-            rc = jobs_load(store, &jobs, err);
+            rc = jobs_load(store, &jobs, NULL, err);
     }
     if (!rc) {
         jobs.order = plan->order;

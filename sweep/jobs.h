@@ -34,8 +34,9 @@ struct jobs {
     int64_t workers;
 };
 
-/* The trials of an existing study. */
-int jobs_load(struct store *store, struct jobs *out, struct mup_error *err);
+/* The trials of an existing study.  trials: NULL, or takes: caller frees. */
+int jobs_load(struct store *store, struct jobs *out, struct trial **trials,
+              struct mup_error *err);
 /* The same, and what the space asks for beyond them is added to the store. */
 int jobs_plan(const struct space *space, struct store *store, struct jobs *out,
               struct mup_error *err);

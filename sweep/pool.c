@@ -43,7 +43,7 @@ static int allowed_cores(void)
         }
     }
     if (f)
-        fclose(f);
+        (void)fclose(f); /* only read from */
     return n;
 }
 
@@ -57,7 +57,7 @@ static int quota_cores(void)
     if (f && fscanf(f, "%lf %lf", &quota, &period) == 2 && period > 0)
         n = (int)ceil(quota / period);
     if (f)
-        fclose(f);
+        (void)fclose(f); /* only read from */
     return n;
 }
 

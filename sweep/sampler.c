@@ -95,7 +95,7 @@ static int propose_grid(const struct space *space, int64_t index,
 static void value_at(const struct space_parameter *p, double u,
                      char text[SPACE_TEXT_BYTES])
 {
-    double value = p->min;
+    double value;
 
     if (p->distribution == SPACE_VALUES) {
         int64_t i = (int64_t)(u * p->n_values);

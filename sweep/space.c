@@ -180,10 +180,12 @@ static int read_values(struct space *s, const struct yaml_doc *doc,
     struct space_parameter *p;
     int rc = space_read_list(doc, node, key, &list, err);
 
-    if (!rc)
-        rc = space_at(doc, node, need_parameter(s, key, &p, err), err);
-    if (!rc)
-        space_set_values(p, &list);
+    if (!rc) {
+        rc = need_parameter(s, key, &p, err);
+        if (!rc)
+            space_set_values(p, &list);
+        rc = space_at(doc, node, rc, err);
+    }
     free(list.text);
     return rc;
 }

@@ -54,7 +54,7 @@ int space_canonical(const char *key, const char *text,
                         "value; put it in the base config",
                         long_text, SPACE_TEXT_BYTES - 1);
     memset(out, 0, SPACE_TEXT_BYTES);
-    memcpy(out, long_text, strlen(long_text));
+    snprintf(out, SPACE_TEXT_BYTES, "%.63s", long_text);
     return MUP_OK;
 }
 

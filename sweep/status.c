@@ -6,18 +6,6 @@
 #include "sweep/jobs.h"
 #include "sweep/trial_dir.h"
 
-static int load_jobs(const char *dir, struct jobs *out, struct mup_error *err)
-{
-    struct store *store = NULL;
-    int rc = store_open_readonly(dir, &store, err);
-
-    if (rc)
-        return rc;
-    rc = jobs_load(store, out, err);
-    store_close(store);
-    return rc;
-}
-
 /* "mup width 64 lr 2^-6" of a trial; empty if the study's file is gone. */
 static void label_trial(const char *dir, const struct trial *t, char *out,
                         size_t bytes)
@@ -52,11 +40,15 @@ int sweep_status(const char *dir, struct sweep_progress *out,
 {
     struct sweep_progress p;
     struct trial *trials = NULL;
+    struct store *store = NULL;
     struct jobs jobs;
-    int64_t n;
     long pid;
-    int rc = load_jobs(dir, &jobs, err);
+    int rc = store_open_readonly(dir, &store, err);
 
+    if (rc)
+        return rc;
+    rc = jobs_load(store, &jobs, &trials, err);
+    store_close(store);
     if (rc)
         return rc;
     if (!store_has_driver(dir, NULL, 0, &pid))
@@ -65,13 +57,11 @@ int sweep_status(const char *dir, struct sweep_progress *out,
             if (jobs.job[i].state == TRIAL_RUNNING)
                 jobs.job[i].state = TRIAL_WAITING;
     jobs_progress(&jobs, &p);
+    if (p.best_trial)
+        label_trial(dir, &trials[p.best_trial - 1], p.best_text,
+                    sizeof(p.best_text));
     jobs_clear(&jobs);
-    if (p.best_trial && !load_trials(dir, &trials, &n, NULL)) {
-        if (p.best_trial <= n)
-            label_trial(dir, &trials[p.best_trial - 1], p.best_text,
-                        sizeof(p.best_text));
-        free(trials);
-    }
+    free(trials);
     *out = p;
     return MUP_OK;
 }
@@ -157,7 +147,7 @@ int sweep_winner(const char *dir, struct run_config *config,
 {
     struct trial *trials = NULL;
     struct score *score = NULL;
-    struct run_config winner;
+    struct run_config winner = { 0 };
     int64_t n, n_configs = 0, best = -1;
     double mean = 0;
     int rc = load_trials(dir, &trials, &n, err);
