@@ -16,8 +16,8 @@ extern char **environ;
 /* A pipe holds this much before anyone reads (Linux: 64 KiB). */
 #define MAX_SCRIPT 60000
 
-/* text in single quotes: gnuplot knows no escape there but the doubled
- * quote, and executes nothing. */
+/* text for single quotes, where gnuplot executes nothing and knows no escape
+ * but the doubled quote (which must not come first). */
 static int quote(const char *text, char *out, size_t bytes)
 {
     size_t n = 0;
@@ -65,20 +65,24 @@ static int wait_for(pid_t pid)
 }
 
 /* The line of gnuplot's log that says what is wrong: the last one that is not
- * blank and not a mere marker. */
-static void complaint(FILE *log, char *out, size_t bytes)
+ * blank and not a mere marker.  Returns 1 if data are missing, for which
+ * gnuplot has a warning only. */
+static int complaint(FILE *log, char *out, size_t bytes)
 {
     char line[256];
 
     snprintf(out, bytes, "no message");
     if (!log)
-        return;
+        return 0;
     rewind(log);
     while (fgets(line, sizeof(line), log)) {
         line[strcspn(line, "\r\n")] = '\0';
         if (line[strspn(line, " ^")])
             snprintf(out, bytes, "%s", line + strspn(line, " "));
+        if (strstr(line, "annot find or open file"))
+            return 1;
     }
+    return 0;
 }
 
 static int failed_to_start(int rc, struct mup_error *err)
@@ -97,7 +101,8 @@ static int prologue(const char *dir, const char *more, char *out, size_t bytes,
     char quoted[2048];
 
     if (quote(dir, quoted, sizeof(quoted)) ||
-        snprintf(out, bytes, "cd '%s/plots'%s", quoted, more) >= (int)bytes)
+        snprintf(out, bytes, "cd '%s%s/plots'%s", *dir == '/' ? "" : "./",
+                 quoted, more) >= (int)bytes)
         return mup_fail(err, MUP_USAGE,
                         "the folder name '%s' is too long or has a line break, "
                         "pictures need a simpler one",
@@ -137,8 +142,8 @@ int gnuplot_draw(const char *dir, const char *script, const char *file,
         rc = failed_to_start(rc, err);
     else if ((rc = wait_for(pid)) == 127)
         rc = failed_to_start(ENOENT, err);
-    else if (rc != 0 || stat(temporary, &st) != 0 || st.st_size == 0) {
-        complaint(log, why, sizeof(why));
+    else if (complaint(log, why, sizeof(why)) || rc != 0 ||
+             stat(temporary, &st) != 0 || st.st_size == 0) {
         rc = mup_fail(err, MUP_SYSTEM,
                       "gnuplot could not draw '%s/plots/%s': "
                       "%s",
@@ -199,7 +204,7 @@ int gnuplot_print(const char *dir, const char *script, char **text,
                      (char[]){ "-e" },      first,
                      (char[]){ "-" },       NULL };
     size_t bytes = strlen(script);
-    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, rc;
+    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, missing, rc;
     char *got = NULL;
     FILE *log = tmpfile();
     pid_t pid;
@@ -222,10 +227,10 @@ int gnuplot_print(const char *dir, const char *script, char **text,
         } else {
             got = read_all(out[0]);
             rc = wait_for(pid);
-            complaint(log, why, sizeof(why));
+            missing = complaint(log, why, sizeof(why));
             if (rc == 127)
                 rc = failed_to_start(ENOENT, err);
-            else if (rc != 0 || !got || !got[0])
+            else if (rc != 0 || missing || !got || !got[0])
                 rc = mup_fail(err, MUP_SYSTEM, "gnuplot could not draw: %s",
                               why);
         }

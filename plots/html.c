@@ -25,7 +25,7 @@ static const char style[] =
     "tabular-nums}"
     "th,td{text-align:left;padding:.3rem 1.2rem .3rem 0;border-bottom:1px "
     "solid var(--line);vertical-align:top}th{font-weight:600;color:var(--soft);"
-    "font-size:.88rem}td.n,th.n{text-align:right}"
+    "font-size:.88rem}td.n,th.n{text-align:right}sup{line-height:0}"
     ".wide{overflow-x:auto}"
     "figure{margin:1rem 0;background:#fff;border:1px solid var(--line);"
     "border-radius:6px;padding:.5rem}figure svg{width:100%;height:auto;display:"
@@ -65,6 +65,24 @@ static void put_text(FILE *out, const char *text)
     }
 }
 
+/* The same with 2^-5.8 set as a power. */
+static void put_rich(FILE *out, const char *text)
+{
+    for (const char *p = text; *p; p++) {
+        size_t n = *p == '^' ? strspn(p + 1, "-+.0123456789") : 0;
+        char one[2] = { *p, '\0' };
+
+        if (n > 0 && p[n] == '.') /* a full stop */
+            n--;
+        if (n > 0) {
+            fprintf(out, "<sup>%.*s</sup>", (int)n, p + 1);
+            p += n;
+        } else {
+            put_text(out, one);
+        }
+    }
+}
+
 /* A sentence of the result files: first letter up, full stop. */
 static void put_sentence(FILE *out, const char *text)
 {
@@ -77,7 +95,7 @@ static void put_sentence(FILE *out, const char *text)
                    ? (char)(text[0] - 'a' + 'A')
                    : text[0];
     put_text(out, first);
-    put_text(out, text + 1);
+    put_rich(out, text + 1);
     if (text[n - 1] != '.')
         fputc('.', out);
 }
@@ -220,9 +238,9 @@ static void put_verdicts(FILE *out, const json_t *list)
     json_array_foreach(list, i, p)
     {
         fprintf(out, "<p class=note>%s: ", display_name(json_text(p, "name")));
-        put_text(out, json_text(p, "reason"));
+        put_rich(out, json_text(p, "reason"));
         fputs("; ", out);
-        put_text(out, json_text(p, "wider_reason"));
+        put_rich(out, json_text(p, "wider_reason"));
         fputs(".</p>\n", out);
     }
 }
@@ -494,7 +512,7 @@ static void put_page(FILE *out, const char *dir, const json_t *report)
     fprintf(out, "</title>\n<style>%s</style></head><body>\n<h1>", style);
     put_text(out, json_text(study, "name"));
     fputs("</h1>\n<p class=finding>", out);
-    put_text(out, json_text(report, "finding"));
+    put_rich(out, json_text(report, "finding"));
     fputs("</p>\n", out);
     if (json_array_size(list) > 0) {
         put_verdicts(out, list);

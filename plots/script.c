@@ -10,15 +10,17 @@
 /* ---- pieces ---------------------------------------------------------------
  */
 
-/* A gnuplot string that executes nothing: single quotes, the quote doubled,
- * control characters gone. */
+/* A gnuplot string that executes nothing: single quotes, control characters
+ * gone.  A quote inside becomes a typographic one: gnuplot 5.4 takes a doubled
+ * quote for the end of the string where it comes first. */
 static void put_quoted(FILE *out, const char *text)
 {
     fputc('\'', out);
     for (const char *p = text; *p; p++) {
         if (*p == '\'')
-            fputc('\'', out);
-        fputc((unsigned char)*p < ' ' ? ' ' : *p, out);
+            fputs("’", out);
+        else
+            fputc((unsigned char)*p < ' ' ? ' ' : *p, out);
     }
     fputc('\'', out);
 }
@@ -44,6 +46,47 @@ static void color(double t, char out[8])
 static void series_color(int i, int n, char out[8])
 {
     color(n > 1 ? 0.82 * i / (n - 1) : 0.35, out);
+}
+
+/* The distinct widths of all curves in ascending order, so that a width has
+ * one colour in every panel. */
+struct widths {
+    int n;
+    double width[64];
+};
+
+static void find_widths(const json_t *report, struct widths *out)
+{
+    const json_t *p, *o;
+    size_t i, k;
+
+    out->n = 0;
+    json_array_foreach(json_object_get(report, "parametrizations"), i, p)
+    {
+        json_array_foreach(json_object_get(p, "optima"), k, o)
+        {
+            double width = json_value(o, "width");
+            int at = 0;
+
+            while (at < out->n && out->width[at] < width)
+                at++;
+            if ((at < out->n && out->width[at] == width) || out->n == 64)
+                continue;
+            memmove(out->width + at + 1, out->width + at,
+                    (size_t)(out->n - at) * sizeof(double));
+            out->width[at] = width;
+            out->n++;
+        }
+    }
+}
+
+static void width_color(const struct widths *all, double width, char out[8])
+{
+    int at = 0;
+
+    while (at + 1 < all->n && all->width[at] < width)
+        at++;
+    series_color(at, all->n, out);
 }
 
 static const char *display_name(const char *parametrization)
@@ -110,13 +153,16 @@ static void put_head(FILE *out, int kind, int terminal, int width, int height)
             2 * width, 2 * height, width, height);
 }
 
-/* One legend for all panels: at the foot of the picture, by its last panel. */
-static void put_legend(FILE *out, int last)
+/* One legend of n entries for all panels: at the foot of the picture, set
+ * with its last panel.  Seven entries fill a row. */
+static void put_legend(FILE *out, int last, int n)
 {
     if (last)
-        fprintf(out, "set key at screen 0.5, screen 0.015 center bottom "
-                     "vertical maxrows 1 Left reverse samplen 2 width 2 tc "
-                     "rgb '#222222'\n");
+        fprintf(out,
+                "set key at screen 0.5, screen 0.015 center bottom vertical "
+                "maxrows %d Left reverse samplen 1.6 width -1 tc rgb "
+                "'#222222'\n",
+                (n + 6) / 7);
     else
         fprintf(out, "unset key\n");
 }
@@ -200,7 +246,8 @@ static void put_panel_title(FILE *out, const json_t *p, int terminal)
 }
 
 /* The curves first .. first + n of lr.dat, and panel's optima. */
-static void put_lr_panel(FILE *out, const json_t *p, int panel, int first)
+static void put_lr_panel(FILE *out, const json_t *p, int panel, int first,
+                         const struct widths *all)
 {
     const json_t *optima = json_object_get(p, "optima");
     int n = (int)json_array_size(optima);
@@ -209,22 +256,22 @@ static void put_lr_panel(FILE *out, const json_t *p, int panel, int first)
     put_panel_title(out, p, PLOT_SVG);
     fprintf(out, " tc rgb '#222222'\nplot \\\n");
     for (int i = 0; i < n; i++) {
-        double width = json_value(json_array_get(optima, (size_t)i), "width");
+        int k = first + i;
 
-        series_color(i, n, c);
+        width_color(all, json_value(json_array_get(optima, (size_t)i), "width"),
+                    c);
         fprintf(out,
                 "  'lr.dat' index %d using 1:($2-$3):($2+$3) with filledcurves "
                 "fs transparent solid 0.18 noborder lc rgb '%s' notitle, \\\n"
                 "  '' index %d using 1:2 with lines lw 1 dt (3,3) lc rgb '%s' "
                 "notitle, \\\n"
                 "  'fit.dat' index %d using 1:2 with lines lw 2.4 lc rgb '%s' "
-                "title 'width %g', \\\n"
+                "notitle, \\\n"
                 "  'lr.dat' index %d using 1:2 with points pt 7 ps 0.55 lc rgb "
                 "'%s' notitle, \\\n"
                 "  '' index %d using 1:($5 > 0 ? top - step * %d : NaN) with "
                 "points pt 9 ps 0.7 lc rgb '%s' notitle, \\\n",
-                first + i, c, first + i, c, first + i, c, width, first + i, c,
-                first + i, i, c);
+                k, c, k, c, k, c, k, c, k, i, c);
     }
     fprintf(out,
             "  'optimum.dat' index %d using 2:5 with lines lw 1.2 dt 2 lc rgb "
@@ -234,9 +281,19 @@ static void put_lr_panel(FILE *out, const json_t *p, int panel, int first)
             "  '' index %d using 2:5 with points pt 7 ps 1.0 lc rgb '#ffffff' "
             "notitle, \\\n"
             "  '' index %d using 2:5 with points pt 6 ps 1.0 lw 2.2 lc rgb "
-            "'#d1495b' title 'optimum, 95 %% interval', \\\n"
-            "  NaN with points pt 9 ps 0.8 lc rgb '#777777' title 'diverged'\n",
+            "'#d1495b' notitle, \\\n",
             panel, panel, panel, panel);
+    for (int w = 0; w < all->n; w++) {
+        width_color(all, all->width[w], c);
+        fprintf(out,
+                "  NaN with lines lw 2.4 lc rgb '%s' title 'width %g', \\\n", c,
+                all->width[w]);
+    }
+    fprintf(
+        out,
+        "  NaN with points pt 6 ps 1.0 lw 2.2 lc rgb '#d1495b' title "
+        "'optimum (95 %%)', \\\n"
+        "  NaN with points pt 9 ps 0.8 lc rgb '#777777' title 'diverged'\n");
 }
 
 static void put_lr_panel_dumb(FILE *out, const json_t *p, int panel, int first)
@@ -265,9 +322,11 @@ static int script_lr(const json_t *report, int terminal, FILE *out,
     const json_t *list = json_object_get(report, "parametrizations");
     int n = (int)json_array_size(list), first = 0;
     int stacked = terminal == PLOT_DUMB && columns_of_terminal() < 100;
+    struct widths all;
 
     if (n == 0)
         return no_data("learning-rate curves", err);
+    find_widths(report, &all);
     put_head(out, PLOT_LR, terminal, n > 1 ? 1080 : 620,
              terminal == PLOT_DUMB ? (stacked ? 44 : 26) : 470);
     put_loss_axis(out, report);
@@ -283,10 +342,12 @@ static int script_lr(const json_t *report, int terminal, FILE *out,
     for (int k = 0; k < n; k++) {
         const json_t *p = json_array_get(list, (size_t)k);
 
+        if (terminal != PLOT_DUMB)
+            put_legend(out, k == n - 1, all.n + 2);
         if (terminal == PLOT_DUMB)
             put_lr_panel_dumb(out, p, k, first);
         else
-            put_legend(out, k == n - 1), put_lr_panel(out, p, k, first);
+            put_lr_panel(out, p, k, first, &all);
         first += (int)json_array_size(json_object_get(p, "optima"));
     }
     fprintf(out, "unset multiplot\n");
@@ -424,7 +485,8 @@ static int script_coord(const json_t *report, int terminal, FILE *out,
         const json_t *p = json_array_get(panels, (size_t)k);
 
         if (terminal != PLOT_DUMB)
-            put_legend(out, k == n - 1);
+            put_legend(out, k == n - 1,
+                       (int)json_array_size(json_object_get(p, "steps")));
         put_coord_panel(out, panels, (size_t)k, first, k % columns);
         first += (int)json_array_size(json_object_get(p, "steps"));
     }
@@ -437,16 +499,13 @@ static int script_coord(const json_t *report, int terminal, FILE *out,
 
 /* The blocks of one parametrization; the target, in red, goes with muP. */
 static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
-                           int terminal)
+                           const struct widths *all, int terminal)
 {
-    int n = 0, seen = 0;
+    int seen = 0;
     const json_t *b;
     char c[8];
     size_t i;
 
-    json_array_foreach(blocks, i, b) n +=
-        !json_is_true(json_object_get(b, "target")) &&
-        !strcmp(json_text(b, "parametrization"), name);
     fprintf(out,
             "set title '%s   best run of each width' tc rgb '#222222'\n"
             "plot ",
@@ -457,7 +516,7 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
 
         if (strcmp(json_text(b, "parametrization"), name))
             continue;
-        series_color(seen, n, c);
+        width_color(all, json_value(b, "width"), c);
         fprintf(out, "%s'loss.dat' index %d using 1:2 with lines ",
                 seen ? ", \\\n  " : "", (int)i);
         if (terminal != PLOT_DUMB)
@@ -476,7 +535,10 @@ static int script_loss(const json_t *report, int terminal, FILE *out,
     static const char *const names[] = { "sp", "mup" };
     const json_t *blocks = json_object_get(report, "losses"), *b;
     int has[2] = { 0 };
+    struct widths all;
     size_t i;
+
+    find_widths(report, &all);
 
     json_array_foreach(blocks, i, b)
         has[strcmp(json_text(b, "parametrization"), "mup") ? 0 : 1] = 1;
@@ -500,7 +562,7 @@ static int script_loss(const json_t *report, int terminal, FILE *out,
             has[0] + has[1]);
     for (int k = 0; k < 2; k++)
         if (has[k])
-            put_loss_panel(out, blocks, names[k], terminal);
+            put_loss_panel(out, blocks, names[k], &all, terminal);
     fprintf(out, "unset multiplot\n");
     return MUP_OK;
 }

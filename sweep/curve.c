@@ -100,7 +100,7 @@ static int within(const struct curve *c, int i, double reach, double band)
 /* The window is one run of neighbours around the best point. */
 static void find_window(struct curve *c)
 {
-    int lo = c->best, hi = c->best;
+    int lo = c->best, hi = lo;
 
     while (within(c, lo - 1, REACH, BAND))
         lo--;
@@ -219,7 +219,8 @@ static int find_noise(struct curve *c, const struct transfer_run *runs, int n,
  * (Frisch and Waugh): skew = w (t^3 - the parabola through t^3). */
 static int find_design(struct curve *c, struct mup_error *err)
 {
-    double t[FIT_MAX_POINTS], w[FIT_MAX_POINTS], cube[FIT_MAX_POINTS], f[4];
+    double t[FIT_MAX_POINTS] = { 0 }, w[FIT_MAX_POINTS] = { 0 };
+    double cube[FIT_MAX_POINTS] = { 0 }, f[4];
     int rc;
 
     if (c->count < 3)

@@ -20,8 +20,10 @@ static int solve(struct fit_design *d)
     for (size_t i = 0; i < n; i++) {
         double s = sqrt(d->w[i]), power = s;
 
-        for (size_t k = 0; k < p; k++, power *= d->t[i])
+        for (size_t k = 0; k < p; k++) {
             a[i * p + k] = power;
+            power *= d->t[i];
+        }
         b[i * n + i] = s;
     }
     rc = (int)LAPACKE_dgels(LAPACK_ROW_MAJOR, 'N', (lapack_int)n, (lapack_int)p,

@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "model/config.h"
@@ -193,8 +194,22 @@ static json_t *axes_json(const struct report_data *d)
                      report_number(most));
 }
 
+/* The store keeps seconds since 1970. */
+static void date_of(const char *seconds, char *out, size_t bytes)
+{
+    time_t t = (time_t)strtoll(seconds, NULL, 10);
+    struct tm utc;
+
+    if (t <= 0 || !gmtime_r(&t, &utc) ||
+        strftime(out, bytes, "%Y-%m-%d %H:%M UTC", &utc) == 0)
+        snprintf(out, bytes, "%s", seconds);
+}
+
 static json_t *study_json(const struct report_data *d)
 {
+    char created[64];
+
+    date_of(d->created, created, sizeof(created));
     return json_pack(
         "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", d->name, "created",
         d->created, "metric", d->metric, "trials", (json_int_t)d->trials,
@@ -369,9 +384,9 @@ static json_t *commands_json(const struct report_data *d, const json_t *checks,
             json_string_value(json_object_get(check, "parametrization"));
 
         warn(list,
-             "mutransfer coord-check RUN.yaml --mup.parametrization=%s -o "
+             "mutransfer coord-check %s/base.yaml --mup.parametrization=%s -o "
              "%s/coord-%s",
-             p ? p : "mup", d->dir, p ? p : "mup");
+             d->dir, p ? p : "mup", d->dir, p ? p : "mup");
     }
     if (json_is_object(target))
         warn(list, "mutransfer launch %s/target.yaml --local 1 -o %s/target",

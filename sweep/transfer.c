@@ -312,7 +312,7 @@ static void find_regret(const struct analysis *a, struct transfer_report *r)
  * optimum: in how many draws is the wider one better? */
 static void find_wider(const struct analysis *a, struct transfer_report *r)
 {
-    int unsure = -1;
+    int unsure = 0; /* the first pair that is not clear: (unsure - 1, unsure) */
 
     r->wider_is_better = 1;
     for (int w = 1; w < a->set.W; w++) {
@@ -331,10 +331,10 @@ static void find_wider(const struct analysis *a, struct transfer_report *r)
                      a->set.at[w - 1].width);
             return;
         }
-        if (wins < SURE * DRAWS && unsure < 0)
+        if (wins < SURE * DRAWS && unsure == 0)
             unsure = w;
     }
-    if (unsure < 0) {
+    if (unsure == 0) {
         snprintf(r->wider_reason, sizeof(r->wider_reason),
                  "at the learning rate 2^%.1f every width is better than the "
                  "one before",
@@ -352,7 +352,7 @@ static void find_wider(const struct analysis *a, struct transfer_report *r)
 static int judge(struct analysis *a, struct transfer_report *r,
                  struct mup_error *err)
 {
-    double k[TRANSFER_MAX_WIDTHS];
+    double k[TRANSFER_MAX_WIDTHS] = { 0 };
     int rc;
 
     r->n_widths = a->set.W;
