@@ -227,7 +227,7 @@ int plan_print_run(const struct run_config *config, int as_json,
 
 /* Totals over the members of a sweep. */
 struct sweep_plan {
-    int64_t trials, configurations, members, seeds, workers;
+    int64_t trials, trained, configurations, members, seeds, workers;
     double flops, time_s, tokens;
     struct train_plan widest;
     int64_t widest_width;
@@ -258,7 +258,8 @@ static int member_costs(const struct space *space, struct member_cost *m,
             space_resolve(space, &point, i, space->seeds[0], &m[i].config, err);
         if (rc == MUP_OK)
             rc = train_plan(&m[i].config, &m[i].plan, err);
-        m[i].runs = runs;
+        /* Members that are one run are trained once. */
+        m[i].runs = space_twin(space, &m[i].config, i) == i ? runs : 0;
     }
     return rc;
 }
@@ -320,6 +321,7 @@ static int plan_sweep(const struct space *space, struct sweep_plan *out,
     rc = member_costs(space, m, p.members, (double)(p.configurations * p.seeds),
                       err);
     for (int64_t i = 0; i < p.members && rc == MUP_OK; i++) {
+        p.trained += (int64_t)m[i].runs;
         p.flops += m[i].runs * m[i].plan.flops;
         p.tokens += m[i].runs * (double)m[i].plan.tokens;
         if (m[i].plan.arena_bytes > p.widest.arena_bytes) {
@@ -340,6 +342,7 @@ static json_t *sweep_json(const struct sweep_plan *p)
     json_t *o = json_object();
 
     json_object_set_new(o, "trials", json_integer(p->trials));
+    json_object_set_new(o, "trained", json_integer(p->trained));
     json_object_set_new(o, "configurations", json_integer(p->configurations));
     json_object_set_new(o, "members", json_integer(p->members));
     json_object_set_new(o, "seeds", json_integer(p->seeds));
@@ -365,10 +368,13 @@ int plan_print_sweep(const struct space *space, int as_json,
     if (as_json)
         return json_print(sweep_json(&p), err);
     printf("trials   %lld = %lld configurations x %lld members x %lld seeds, "
-           "%lld at a time\n",
+           "%lld at a time",
            (long long)p.trials, (long long)p.configurations,
            (long long)p.members, (long long)p.seeds, (long long)p.workers);
-    printf("work     %s tokens, %s\n", units_si(p.tokens, "").text,
+    if (p.trained < p.trials)
+        printf("; %lld to train, the others are the same run",
+               (long long)p.trained);
+    printf("\nwork     %s tokens, %s\n", units_si(p.tokens, "").text,
            units_si(p.flops, "FLOP").text);
     printf("memory   %lld bytes planned (%s) a trial at width %lld, %s "
            "expected at its peak; %s for all workers%s\n",

@@ -37,8 +37,15 @@ void stop_watch(void)
     /* RESETHAND: the second signal takes its default action. */
     action.sa_flags = SA_ONSTACK | SA_RESTART | (int)SA_RESETHAND;
     sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
+    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+        struct sigaction before;
+
+        /* nohup means that the end of the terminal is no reason to stop. */
+        if (watched[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 &&
+            before.sa_handler == SIG_IGN)
+            continue;
         (void)sigaction(watched[i], &action, NULL);
+    }
 }
 
 int stop_requested(void *context)

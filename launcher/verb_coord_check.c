@@ -172,6 +172,8 @@ static void print_verdict(const struct coord_result *result,
         const struct mup_coord_row *w = &result->rows[result->worst];
 
         printf("; worst %s at t=%d, slope %+.2f", w->name, w->step, w->slope);
+        if (w->verdict == MUP_VERDICT_FAIL && w->cause && *w->cause)
+            printf(": %s", w->cause);
     }
     printf("\n");
 }

@@ -110,8 +110,7 @@ static void read_evidence(struct transfer *t)
     list = json_object_get(report, "parametrizations");
     json_array_foreach(list, i, item)
     {
-        const char *name =
-            json_string_value(json_object_get(item, "parametrization"));
+        const char *name = json_string_value(json_object_get(item, "name"));
         const char *verdict =
             json_string_value(json_object_get(item, "verdict"));
 
@@ -242,6 +241,21 @@ static int prepare(struct transfer *t, const struct args *args,
     return rc;
 }
 
+/* Whether text is what the key holds when nobody sets it. */
+static int is_default(const char *key, const char *text)
+{
+    struct run_config config;
+    const struct section *section;
+    const struct field *field = config_find(&run_schema, key, &section);
+    char value[FIELD_TEXT_BYTES];
+
+    if (!field || !field->def ||
+        run_config_read(NULL, NULL, 0, &config, NULL) != MUP_OK)
+        return 0;
+    config_text(section, field, &config, value, sizeof(value));
+    return !strcmp(value, text);
+}
+
 static void warn(void *context, const char *sentence)
 {
     (void)context;
@@ -263,11 +277,12 @@ static int print_answer(const struct transfer *t, const struct args *args,
            t->coordinates);
     json_object_foreach(t->carried, key, value)
     {
-        if (roles_given(&t->winner, key) || !strcmp(key, "train.lr"))
+        if (!is_default(key, json_string_value(value)))
             printf("  carried unchanged: %s = %s\n", key,
                    json_string_value(value));
     }
-    printf("%s %s for width %lld\n",
+    printf("  and the defaults of all other TRANSFER keys\n%s %s for width "
+           "%lld\n",
            args_given(args, "dry-run") ? "would write" : "wrote", t->out_path,
            (long long)t->target.model.width);
     return MUP_OK;

@@ -10,12 +10,13 @@ static int run(const struct args *args, struct mup_error *err)
 
     (void)args;
     (void)err;
-    /* Ctrl-C reaches the whole process group; the driver answers it by closing
-     * our stdin, which makes us save first. */
+    /* Ctrl-C and the end of the terminal reach the whole process group; the
+     * driver answers them by closing our stdin, which makes us save first. */
     memset(&ignore, 0, sizeof(ignore));
     ignore.sa_handler = SIG_IGN;
     sigemptyset(&ignore.sa_mask);
     (void)sigaction(SIGINT, &ignore, NULL);
+    (void)sigaction(SIGHUP, &ignore, NULL);
     return sweep_worker();
 }
 

@@ -343,9 +343,9 @@ wait $driver 2>/dev/null
 t "after kill -9 of the driver the same command finishes" 0 \
     '24 trials' "$m" "${slow[@]}"
 "$m" sweep sweep.yaml -q -o three -j 2 --train.steps=400 >/dev/null 2>&1
-# The last columns, duration, attempt and error, differ from run to run.
+# The last columns (duration, attempt, twin, error) differ from run to run.
 results() {
-    sed -E 's/(,[^,]*){3}$//' "$1/trials.csv"
+    sed -E 's/(,[^,]*){4}$//' "$1/trials.csv"
 }
 if [ "$(results three | grep -c DONE)" = 24 ] &&
     diff <(results two) <(results three) >diff.txt; then
