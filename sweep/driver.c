@@ -125,7 +125,7 @@ static int is_disk_full(const char *sentence)
            strstr(sentence, strerror(EDQUOT)) != NULL;
 }
 
-/* --- results -------------------------------------------------------------- */
+/* --- results --- */
 
 static void fill_trial(const struct driver *d, int64_t index, struct trial *t)
 {
@@ -301,8 +301,7 @@ static int retry(struct driver *d, int64_t index, const char *why,
     return requeue(d, index, 1, err);
 }
 
-/* --- the conversation ------------------------------------------------------
- */
+/* --- the conversation --- */
 
 static void end_busy(struct driver *d, struct pool_worker *w)
 {
@@ -512,8 +511,7 @@ static void loop(struct driver *d)
     }
 }
 
-/* --- before and after ------------------------------------------------------
- */
+/* --- before and after --- */
 
 /* A study that grew by the other parametrization: the result is there. */
 static int copy_old_result(struct driver *d, int64_t source,

@@ -66,8 +66,7 @@ int sweep_status(const char *dir, struct sweep_progress *out,
     return MUP_OK;
 }
 
-/* --- the winner ------------------------------------------------------------
- */
+/* --- the winner --- */
 
 struct score {
     int64_t first;  /* index of the trial with the first seed */

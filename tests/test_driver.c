@@ -1,7 +1,6 @@
 /* The driver and its workers under every death that a machine can give them.
- * This program is its own worker: "test_driver worker" trains with a fake
- * trainer that takes milliseconds, keeps its state in a checkpoint as the real
- * one does, and misbehaves where the learning rate says so. */
+ * This program is its own worker: "test_driver worker" trains with the fake
+ * trainer. */
 #define _XOPEN_SOURCE 700 /* nftw */
 #include <errno.h>
 #include <ftw.h>
@@ -25,142 +24,9 @@
 #include "sweep/driver.h"
 #include "sweep/sampler.h"
 #include "sweep/worker.h"
+#include "tests/fake_trainer.h"
 
-/* Learning rates at which the fake trainer misbehaves. */
-#define LR_DIVERGES  0.5
-#define LR_DIES      0.25    /* at every attempt */
-#define LR_USAGE     0.125   /* refuses its config */
-#define LR_DIES_ONCE 0.0625  /* after its first checkpoint */
-#define LR_NO_SPACE  0.03125 /* while the file "full" lies in the sweep */
-
-static void pause_us(long us)
-{
-    struct timespec t = { us / 1000000, us % 1000000 * 1000 };
-
-    nanosleep(&t, NULL);
-}
-
-/* --- the fake trainer ------------------------------------------------------
- */
-
-struct fake {
-    int64_t step;
-    double x; /* what the run computes, one step after the other */
-};
-
-static void fake_save(const char *dir, const struct fake *f)
-{
-    struct file_replace out;
-    char path[1100];
-
-    snprintf(path, sizeof(path), "%s/state", dir);
-    if (file_replace_open(path, &out, NULL))
-        _exit(90);
-    fwrite(f, sizeof(*f), 1, out.out);
-    if (file_replace_commit(&out, NULL))
-        _exit(91);
-}
-
-static void fake_load(const char *dir, struct fake *f)
-{
-    char path[1100];
-    FILE *in;
-
-    snprintf(path, sizeof(path), "%s/state", dir);
-    in = fopen(path, "rb");
-    if (in && fread(f, sizeof(*f), 1, in) != 1)
-        _exit(92);
-    if (in)
-        fclose(in);
-}
-
-static void fake_event(const char *dir, const char *event, const struct fake *f)
-{
-    char path[1100], line[512];
-    int fd, n;
-
-    snprintf(path, sizeof(path), "%s/events.jsonl", dir);
-    if (file_append_open(path, 1, &fd, NULL))
-        _exit(93);
-    n = snprintf(line, sizeof(line),
-                 "{\"event\":\"%s\",\"pid\":%ld,\"step\":%lld,\"loss\":%.17g,"
-                 "\"val_loss\":%.17g,\"val_bpb\":null,\"tokens\":%lld,"
-                 "\"flops\":1e6,\"wall_s\":0.01}\n",
-                 event, (long)getpid(), (long long)f->step, f->x, f->x + 1,
-                 (long long)f->step * 10);
-    if (file_append(fd, line, (size_t)n, NULL))
-        _exit(94);
-    close(fd);
-}
-
-static int fake_misbehave(double lr, const char *dir, const struct fake *f,
-                          struct mup_error *err)
-{
-    char path[1100];
-
-    snprintf(path, sizeof(path), "%s/../../full", dir);
-    if (lr == LR_USAGE)
-        return mup_fail(err, MUP_USAGE, "'%s' cannot be trained", dir);
-    if (lr == LR_NO_SPACE && !access(path, F_OK))
-        return mup_fail(err, MUP_SYSTEM, "cannot write '%s/state': %s", dir,
-                        strerror(ENOSPC));
-    if (lr == LR_DIES || (lr == LR_DIES_ONCE && f->step == 0)) {
-        fprintf(stderr, "about to fall\n");
-        if (lr == LR_DIES_ONCE) {
-            struct fake saved = { 5, 0.25 };
-
-            fake_save(dir, &saved);
-        }
-        raise(SIGKILL);
-    }
-    return MUP_OK;
-}
-
-static int fake_train(const struct run_config *c, const char *dir,
-                      const struct train_hooks *hooks,
-                      struct train_result *result, struct mup_error *err)
-{
-    const char *pace = getenv("FAKE_STEP_US");
-    struct fake f = { 0, 0 };
-    int rc;
-
-    memset(result, 0, sizeof(*result));
-    printf("a stray print of a library\n");
-    fflush(stdout);
-    fake_load(dir, &f);
-    fake_event(dir, f.step ? "resume" : "start", &f);
-    rc = fake_misbehave(c->train.lr, dir, &f, err);
-    if (rc)
-        return rc;
-    while (f.step < c->train.steps) {
-        struct train_step step = { .steps = c->train.steps };
-
-        f.step++;
-        f.x = 0.9 * f.x + sin((double)f.step * c->train.lr) +
-              (double)c->train.seed / (double)c->model.width;
-        pause_us(pace ? strtol(pace, NULL, 10) : 100);
-        step.step = f.step;
-        step.loss = f.x;
-        hooks->step(hooks->context, &step);
-        if (c->train.lr == LR_DIVERGES && 2 * f.step > c->train.steps) {
-            fake_event(dir, "diverged", &f);
-            return MUP_OK;
-        }
-        if (f.step % 5 == 0)
-            fake_save(dir, &f);
-        if (hooks->should_stop(hooks->context)) {
-            fake_save(dir, &f);
-            fake_event(dir, "stopped", &f);
-            return MUP_STOPPED;
-        }
-    }
-    fake_save(dir, &f);
-    fake_event(dir, "done", &f);
-    return MUP_OK;
-}
-
-/* --- a study in a folder ---------------------------------------------------
- */
+/* --- a study in a folder --- */
 
 struct study {
     char dir[64], program[1024];
@@ -342,8 +208,7 @@ static void check_results(const struct study *s, int64_t expected_done)
     free(t);
 }
 
-/* --- tests -----------------------------------------------------------------
- */
+/* --- tests --- */
 
 static void every_trial_runs_and_is_exported(void **state)
 {
@@ -734,8 +599,7 @@ static void a_study_that_grows_keeps_and_shares_its_results(void **state)
     assert_int_equal(run(s), MUP_USAGE); /* but may not shrink */
 }
 
-/* --- the real trainer ------------------------------------------------------
- */
+/* --- the real trainer --- */
 
 #define REAL                                                                   \
     "workers: 2\nmax_attempts: 100\n"                                          \
@@ -805,98 +669,6 @@ static void a_twin_run_by_itself_gives_the_same_bits(void **state)
     free(t);
 }
 
-/* --- lines -----------------------------------------------------------------
- */
-
-static void torn_and_foreign_lines_are_passed_over(void **state)
-{
-    static const char text[] =
-        "{\"event\":\"start\",\"step\":0}\n"
-        "not json\n"
-        "[1]\n\n"
-        "{\"event\":\"done\",\"step\":9,\"loss\":1.5,\"val_loss\":2,"
-        "\"val_bpb\":null,\"tokens\":90,\"flops\":1e3,\"wall_s\":2}\n"
-        "{\"event\":\"resume\",\"step\":9}\n"
-        "{\"event\":\"diverged\",\"step\":1";
-    struct run_events e;
-
-    (void)state;
-    events_parse(text, sizeof(text) - 1, &e);
-    assert_int_equal(e.end, RUN_DONE);
-    assert_int_equal(e.steps, 9);
-    assert_true(e.loss == 1.5 && e.val_loss == 2 && isnan(e.val_bpb));
-    /* Without its newline the result is not there yet. */
-    for (size_t n = 0; n < (size_t)(strstr(text, "{\"event\":\"resume") - text);
-         n++) {
-        events_parse(text, n, &e);
-        assert_int_equal(e.end, RUN_OPEN);
-    }
-}
-
-static void lines_of_the_protocol_read_back(void **state)
-{
-    struct worker_job job = { 7, 2, "a \"dir\"\n\\" }, job_back;
-    struct worker_message m = { .event = WORKER_STEP,
-                                .trial = 7,
-                                .attempt = 2,
-                                .step = 3,
-                                .steps = 9,
-                                .loss = NAN },
-                          back;
-    char *line;
-
-    (void)state;
-    assert_int_equal(worker_format_job(&job, &line, NULL), MUP_OK);
-    assert_int_equal(worker_parse_job(line, strlen(line) - 1, &job_back, NULL),
-                     MUP_OK);
-    assert_string_equal(job_back.dir, job.dir);
-    assert_int_equal(job_back.trial, 7);
-    free(line);
-    assert_int_equal(worker_format_message(&m, &line, NULL), MUP_OK);
-    assert_int_equal(worker_parse_message(line, strlen(line) - 1, &back, NULL),
-                     MUP_OK);
-    assert_int_equal(back.step, 3);
-    assert_true(isnan(back.loss));
-    free(line);
-    m = (struct worker_message){ .event = WORKER_END,
-                                 .trial = 1,
-                                 .status = 3,
-                                 .error = "bytes \xff that are no text" };
-    assert_int_equal(worker_format_message(&m, &line, NULL), MUP_OK);
-    assert_int_equal(worker_parse_message(line, strlen(line) - 1, &back, NULL),
-                     MUP_OK);
-    assert_int_equal(back.status, 3);
-    free(line);
-}
-
-static void hostile_lines_are_refused(void **state)
-{
-    static const char *const bad[] = {
-        "",
-        "null",
-        "{}",
-        "{\"op\":\"run\",\"trial\":0,\"attempt\":1,\"dir\":\"x\"}",
-        "{\"op\":\"run\",\"trial\":1.5,\"attempt\":1,\"dir\":\"x\"}",
-        "{\"op\":\"run\",\"trial\":1,\"attempt\":1,\"dir\":\"\"}",
-        "{\"op\":\"run\",\"trial\":1,\"trial\":2,\"attempt\":1,\"dir\":\"x\"}",
-        "{\"trial\":1,\"attempt\":1,\"event\":\"step\",\"step\":5,\"steps\":4}",
-        "{\"trial\":1,\"attempt\":1,\"event\":\"end\",\"status\":99}",
-        "{\"trial\":1,\"attempt\":1,\"event\":\"end\",\"status\":-1}",
-        "{\"trial\":99999999999999999999,\"attempt\":1,\"event\":\"end\"}",
-    };
-    struct worker_message message;
-    struct worker_job job;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        assert_int_equal(worker_parse_job(bad[i], strlen(bad[i]), &job, NULL),
-                         MUP_CORRUPT);
-        assert_int_equal(
-            worker_parse_message(bad[i], strlen(bad[i]), &message, NULL),
-            MUP_CORRUPT);
-    }
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -917,9 +689,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_study_that_grows_keeps_and_shares_its_results),
         cmocka_unit_test(real_runs_survive_kills_bit_for_bit),
         cmocka_unit_test(a_twin_run_by_itself_gives_the_same_bits),
-        cmocka_unit_test(torn_and_foreign_lines_are_passed_over),
-        cmocka_unit_test(lines_of_the_protocol_read_back),
-        cmocka_unit_test(hostile_lines_are_refused),
     };
     struct CMUnitTest with[sizeof(tests) / sizeof(tests[0])];
 
