@@ -15,6 +15,8 @@
 #define FAR_REACH  3.5
 #define FAR_BAND   0.25
 #define MIN_POINTS 5
+/* From so many seeds on, a width draws from the deviations of its own runs. */
+#define OWN_SEEDS 3
 /* The cubic term pays if it lowers the squares by more than this many times the
  * variance: Akaike's 2 per parameter, with the degrees of freedom in place of
  * n.  AICc proper counts three parameters a curve against a single term that
@@ -182,7 +184,7 @@ static int find_noise(struct curve *c, const struct transfer_run *runs, int n,
         total += c->rate[i].n;
     c->observations = total - (even ? S - 1 : 0);
     c->seed.df = c->observations - c->count;
-    if (S < 3 || c->seed.df < 1)
+    if (S < 2 || c->seed.df < 1)
         return MUP_OK;
     c->seed.e = calloc((size_t)total, sizeof(double));
     c->level.e = calloc((size_t)S, sizeof(double));
@@ -207,7 +209,7 @@ static int find_noise(struct curve *c, const struct transfer_run *runs, int n,
     }
     c->seed.n = total;
     c->seed.scale = noise_scale(total, c->seed.df);
-    c->level.n = even ? S : 0;
+    c->level.n = even && S >= OWN_SEEDS ? S : 0;
     c->level.scale = noise_scale(S, S - 1);
     return MUP_OK;
 }
@@ -338,13 +340,18 @@ static double degrees_of_freedom(const struct curves *s, const struct curve *c)
     return c->count - 3 - (s->degree == 3 ? 1.0 / s->W : 0);
 }
 
+static int has_own_noise(const struct curve *c)
+{
+    return c->seeds >= OWN_SEEDS && c->seed.n > 0;
+}
+
 /* Where the fit misses the means by more than the seeds explain, the misfit is
  * the noise. */
 static void widen_by_misfit(const struct curves *s, struct curve *c)
 {
     double df = degrees_of_freedom(s, c), var = 0, ratio;
 
-    if (c->parabola.n == 0 || c->seed.n == 0 || df < 0.5)
+    if (c->parabola.n == 0 || !has_own_noise(c) || df < 0.5)
         return;
     for (int i = 0; i < c->seed.n; i++)
         var += c->seed.e[i] * c->seed.e[i] / c->seed.df;
@@ -353,18 +360,30 @@ static void widen_by_misfit(const struct curves *s, struct curve *c)
         c->seed.scale *= sqrt(ratio / var);
 }
 
+static double squares(const double *e, int from, int to)
+{
+    double sum = 0;
+
+    for (int i = from; i < to; i++)
+        sum += e[i] * e[i];
+    return sum;
+}
+
 /* A width with one seed has 5 to 7 points and 2 to 4 degrees of freedom: too
  * few to know its noise, which in units of relative loss is much the same at
- * every width.  So the residuals of all widths are one pool. */
+ * every width.  So the residuals of all widths are one pool, in units of a
+ * single run of weight 1.  The deviations of two seeds join it, unless the fit
+ * misses the means by more than they explain. */
 static void pool_residuals(struct curves *s)
 {
     struct curve_noise *pool = &s->residual;
+    double df = 0;
+    int first, more = 0;
 
     for (int w = 0; w < s->W; w++) {
         const struct curve *c = &s->at[w];
-        double df = degrees_of_freedom(s, c);
 
-        if (c->parabola.n == 0 || df <= 0)
+        if (c->parabola.n == 0 || degrees_of_freedom(s, c) <= 0)
             continue;
         for (int i = 0; i < c->count; i++) {
             const struct curve_rate *r = &c->rate[c->first + i];
@@ -372,6 +391,23 @@ static void pool_residuals(struct curves *s)
             pool->e[pool->n++] =
                 sqrt(r->weight) * (r->y - fit_value(c->c, c->parabola.t[i]));
         }
+        pool->df += degrees_of_freedom(s, c);
+    }
+    first = pool->n;
+    for (int w = 0; w < s->W; w++) {
+        const struct curve *c = &s->at[w];
+
+        if (c->seed.n == 0 || has_own_noise(c))
+            continue;
+        memcpy(pool->e + first + more, c->seed.e,
+               (size_t)c->seed.n * sizeof(double));
+        more += c->seed.n;
+        df += c->seed.df;
+    }
+    if (pool->df >= 1 && df >= 1 &&
+        squares(pool->e, 0, first) / pool->df <=
+            MISFIT * squares(pool->e, first, first + more) / df) {
+        pool->n += more;
         pool->df += df;
     }
     pool->scale = noise_scale(pool->n, pool->df);
@@ -413,10 +449,13 @@ out:
 static int settle(struct curves *s, struct mup_error *err)
 {
     double coefficient[TRANSFER_MAX_WIDTHS][4];
+    size_t deviations = (size_t)s->n;
     int side;
 
+    for (int w = 0; w < s->W; w++)
+        deviations += (size_t)s->at[w].seed.n;
     s->y = calloc((size_t)s->n, sizeof(double));
-    s->residual.e = calloc((size_t)s->n, sizeof(double));
+    s->residual.e = calloc(deviations, sizeof(double));
     if (!s->y || !s->residual.e)
         return mup_fail(err, MUP_SYSTEM, "out of memory for %d points", s->n);
     for (int w = 0; w < s->W; w++)
@@ -504,7 +543,7 @@ double curve_value(const struct curve *c, const double *y,
 
 static int has_noise(const struct curves *s, const struct curve *c)
 {
-    return c->parabola.n > 0 && (c->seed.n > 0 || s->residual.n > 0);
+    return c->parabola.n > 0 && (has_own_noise(c) || s->residual.n > 0);
 }
 
 /* New y of one curve, from number *at of key on. */
@@ -513,6 +552,7 @@ static void draw_curve(const struct curves *s, const struct curve *c,
 {
     const struct curve_noise *seed = &c->seed, *rest = &s->residual;
     double shift = 0;
+    int own = has_own_noise(c);
 
     for (int k = 0; k < c->level.n; k++)
         shift += c->level.scale / c->level.n *
@@ -524,9 +564,9 @@ static void draw_curve(const struct curves *s, const struct curve *c,
 
         if (inside && c->parabola.n > 0)
             f = fit_value(c->c, r->x - c->rate[c->best].x);
-        for (int k = 0; k < r->n && seed->n > 0; k++)
+        for (int k = 0; k < r->n && own; k++)
             e += seed->scale / r->n * seed->e[random_below(key, at++, seed->n)];
-        if (seed->n == 0 && rest->n > 0)
+        if (!own && rest->n > 0)
             e = rest->scale / sqrt(inside ? r->weight : r->n) *
                 rest->e[random_below(key, at++, rest->n)];
         y[c->offset + i] = f + e + shift;

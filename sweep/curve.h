@@ -62,7 +62,7 @@ struct curves {
     int n;                                /* values of y */
     double *y;
     int degree;                  /* 2 or 3 */
-    struct curve_noise residual; /* of all widths, for less than 3 seeds */
+    struct curve_noise residual; /* of all widths, for 1 or 2 seeds */
 };
 
 /* runs sorted by width, n >= 1.  MUP_USAGE if a width has no rate free of

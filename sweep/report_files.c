@@ -131,28 +131,15 @@ static int write_lr(const struct report_data *data, const struct report *r,
     return rc;
 }
 
-/* The polynomial, FIT_POINTS times from 2.5 octaves below the optimum to 2
- * above, as far as the curve was measured. */
-static void put_fit(FILE *out, const struct report_data *data,
-                    int parametrization, const struct transfer_optimum *o)
+/* The polynomial inside its window: beyond it means nothing. */
+static void put_fit(FILE *out, int parametrization,
+                    const struct transfer_optimum *o)
 {
-    double lo = INFINITY, hi = -INFINITY;
-
-    for (int i = 0; i < data->n; i++) {
-        const struct report_run *r = &data->run[i];
-
-        if (r->parametrization != parametrization || r->width != o->width ||
-            !isfinite(r->value))
-            continue;
-        lo = fmin(lo, log2(r->lr));
-        hi = fmax(hi, log2(r->lr));
-    }
-    lo = fmax(lo, o->log2_lr - 2.5);
-    hi = fmin(hi, o->log2_lr + 2);
     fprintf(out, "# %s width %g: lr loss\n",
             mup_parametrization_name(parametrization), o->width);
     for (int i = 0; i < FIT_POINTS && o->degree > 0; i++) {
-        double x = lo + (hi - lo) * i / (FIT_POINTS - 1);
+        double x =
+            o->window_lo + (o->window_hi - o->window_lo) * i / (FIT_POINTS - 1);
 
         put(out, exp2(x), ' ');
         put(out, exp(fit_value(o->coefficient, x - o->center)), '\n');
@@ -172,8 +159,7 @@ static int write_fit(const struct report_data *data, const struct report *r,
         return rc;
     for (int i = 0; i < r->n_parametrizations; i++)
         for (int w = 0; w < r->transfer[i].n_widths; w++)
-            put_fit(f.out, data, r->parametrization[i],
-                    &r->transfer[i].optimum[w]);
+            put_fit(f.out, r->parametrization[i], &r->transfer[i].optimum[w]);
     return file_replace_commit(&f, err);
 }
 

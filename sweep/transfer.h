@@ -30,7 +30,8 @@ struct transfer_optimum {
     double grid_log2_lr, grid_loss;         /* best measured point */
     double curvature; /* relative loss per octave^2 at the optimum */
     double margin;    /* octaves from optimum to the first diverged rate; inf */
-    int points;       /* learning rates in the fit window */
+    double window_lo, window_hi; /* log2 rates that the fit rests on */
+    int points;                  /* learning rates in that window */
     int seeds;
     int edge;     /* -1, 0, +1: optimum at the low / no / high end of grid */
     int degree;   /* of the fitted polynomial: 2 or 3; 0 = no fit possible */

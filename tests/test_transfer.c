@@ -146,6 +146,8 @@ static void a_noiseless_parabola_gives_its_minimum_exactly(void **state)
         assert_float_equal(r.optimum[w].loss, 3 - 0.1 * w, 1e-6);
         assert_float_equal(r.optimum[w].curvature, 0.01, 1e-6);
         assert_int_equal(r.optimum[w].edge, 0);
+        assert_true(r.optimum[w].window_lo < r.optimum[w].log2_lr &&
+                    r.optimum[w].log2_lr < r.optimum[w].window_hi);
     }
     assert_float_equal(r.drift, -0.3, 1e-6);
     assert_int_equal(r.verdict, TRANSFER_DRIFTS);
@@ -173,6 +175,28 @@ static void intervals_cover_with_a_single_seed(void **state)
     t = simulate(p);
     assert_covers(t.optima_covered, t.optima);
     assert_covers(t.drift_covered, t.n);
+}
+
+static void two_seeds_share_their_noise_between_widths(void **state)
+{
+    struct planted p = usual;
+    struct transfer_report one, two;
+    struct tally t;
+    int narrower = 0;
+
+    (void)state;
+    p.seeds = 2;
+    p.widths = 3;
+    t = simulate(p);
+    assert_covers(t.drift_covered, t.n);
+    for (int i = 0; i < 20; i++) {
+        p.seeds = 1;
+        analyse(&p, i, &one);
+        p.seeds = 2;
+        analyse(&p, i, &two);
+        narrower += two.drift_hi - two.drift_lo < one.drift_hi - one.drift_lo;
+    }
+    assert_true(narrower >= 15); /* 1 / sqrt(2) the width, each noisy */
 }
 
 static void intervals_cover_an_asymmetric_valley(void **state)
@@ -454,6 +478,7 @@ int main(void)
         cmocka_unit_test(a_noiseless_parabola_gives_its_minimum_exactly),
         cmocka_unit_test(intervals_cover_the_planted_minimum_of_a_parabola),
         cmocka_unit_test(intervals_cover_with_a_single_seed),
+        cmocka_unit_test(two_seeds_share_their_noise_between_widths),
         cmocka_unit_test(intervals_cover_an_asymmetric_valley),
         cmocka_unit_test(no_drift_is_rarely_called_drift),
         cmocka_unit_test(a_drift_of_an_octave_is_found),
