@@ -19,6 +19,11 @@ static void show_step(void *context, const struct train_step *s)
                       units_seconds(s->eta_s).text);
 }
 
+static void show_note(void *context, const char *sentence)
+{
+    terminal_note(context, "warning: %s", sentence);
+}
+
 static int print_json(const char *dir, const struct train_result *r,
                       struct mup_error *err)
 {
@@ -56,7 +61,8 @@ int training_run(const struct args *args, const struct run_config *config,
 {
     struct train_result result = { 0 };
     struct terminal terminal;
-    struct train_hooks hooks = { &terminal, show_step, stop_requested };
+    struct train_hooks hooks = { &terminal, show_step, stop_requested,
+                                 show_note };
     int rc;
 
     terminal_init(&terminal, args->quiet);

@@ -75,7 +75,7 @@ struct sgd_args {
 struct backend;
 
 struct backend_ops {
-    /* --- memory -------------------------------------------------------- */
+    /* --- memory --- */
     /* bytes of zeroed memory, aligned to 64, or NULL.  Only before step 1. */
     void *(*alloc)(struct backend *be, size_t bytes);
     void (*free)(struct backend *be, void *data);
@@ -86,7 +86,7 @@ struct backend_ops {
     /* Wait for all ops; the first fault since the last sync. */
     int (*sync)(struct backend *be, struct mup_error *err);
 
-    /* --- elementary ---------------------------------------------------- */
+    /* --- elementary --- */
     void (*zero)(struct backend *be, struct view y);
     /* y adds alpha * x */
     void (*add)(struct backend *be, struct view y, struct view x, double alpha);
@@ -97,7 +97,7 @@ struct backend_ops {
     void (*sum_squares)(struct backend *be, double *out, struct view x);
     void (*sum_abs)(struct backend *be, double *out, struct view x);
 
-    /* --- matrix products ------------------------------------------------ */
+    /* --- matrix products --- */
     /* c(M,N) = alpha * op(a) op(b) + beta * c; op transposes if asked. */
     void (*gemm)(struct backend *be, struct view c, struct view a,
                  struct view b, int trans_a, int trans_b, double alpha,
@@ -109,7 +109,7 @@ struct backend_ops {
                          struct view a, struct view b, const int32_t *offset,
                          int64_t experts, int accumulate);
 
-    /* --- embedding ------------------------------------------------------ */
+    /* --- embedding --- */
     /* y(N,D) = scale * table(V,D)[token] */
     void (*embed)(struct backend *be, struct view y, struct view table,
                   const int32_t *token, double scale);
@@ -117,7 +117,7 @@ struct backend_ops {
     void (*embed_grad)(struct backend *be, struct view dtable, struct view dy,
                        const int32_t *token, double scale);
 
-    /* --- RMSNorm: y = gain * x * rstd, rstd = 1/sqrt(mean x^2 + eps) ----- */
+    /* --- RMSNorm: y = gain * x * rstd, rstd = 1/sqrt(mean x^2 + eps) --- */
     /* x, y (N,D); gain (1,D); rstd (N,1) is kept for the backward pass */
     void (*rmsnorm)(struct backend *be, struct view y, struct view rstd,
                     struct view x, struct view gain, double eps);
@@ -126,7 +126,7 @@ struct backend_ops {
                          struct view dy, struct view x, struct view rstd,
                          struct view gain, int accumulate);
 
-    /* --- attention ------------------------------------------------------ */
+    /* --- attention --- */
     /* table(T,K): cos in columns 0..K/2, sin in K/2..K, of
      * t * base^(-2i/K).  K even. */
     void (*rope_table)(struct backend *be, struct view table, double base);
@@ -153,7 +153,7 @@ struct backend_ops {
                              const struct attention_shape *shape,
                              struct view scratch);
 
-    /* --- mixture of experts --------------------------------------------- */
+    /* --- mixture of experts --- */
     /* logits(N,E) -> probs(N,E) = softmax over all experts of the (capped)
      * logits; lse(N,1) of the capped logits; expert[N*k] the k largest, ties
      * to the lower index, in falling order; gates(N,k) their probs,
@@ -198,7 +198,7 @@ struct backend_ops {
                          struct view dy, struct view x, const int32_t *row,
                          struct view gates);
 
-    /* --- loss ------------------------------------------------------------ */
+    /* --- loss --- */
     /* sums[0] adds the cross-entropy over the N rows in nats, sums[1] the sum
      * of lse^2.  grad: logits(N,V) become the gradient of
      * scale * sums[0] + z * sums[1]; else logits are left alone. */
@@ -206,7 +206,7 @@ struct backend_ops {
                           const int32_t *target, int grad, double scale,
                           double z);
 
-    /* --- optimizers: contiguous views of equal shape ---------------------- */
+    /* --- optimizers: contiguous views of equal shape --- */
     /* AdamW (Loshchilov & Hutter, alg. 2): m, v moments, updated in place. */
     void (*adamw)(struct backend *be, struct view w, struct view g,
                   struct view m, struct view v, const struct adamw_args *args);

@@ -12,7 +12,7 @@
 
 #include "model/file.h"
 
-#define MANIFEST_MAX_BYTES ((size_t)16 << 20)
+#define MANIFEST_MAX_BYTES ((size_t)256 << 20)
 #define FORMAT             1
 #define PREFIX             "step-"
 
@@ -21,24 +21,29 @@ static void hex64(uint64_t value, char out[17])
     snprintf(out, 17, "%016" PRIx64, value);
 }
 
-/* --- writing ------------------------------------------------------------- */
+/* --- writing --- */
 
 static int write_tensors(const char *path,
                          const struct checkpoint_tensor *tensors, int n,
                          struct mup_error *err)
 {
     FILE *f = fopen(path, "wb");
-    int ok = f != NULL;
+    int ok = f != NULL, cause;
 
     for (int i = 0; ok && i < n; i++)
         ok =
             fwrite(tensors[i].data, 1, tensors[i].bytes, f) == tensors[i].bytes;
     ok = ok && fflush(f) == 0 && fsync(fileno(f)) == 0;
-    if (f && fclose(f) != 0)
+    cause = errno;
+    if (f && fclose(f) != 0 && ok) {
         ok = 0;
+        cause = errno;
+    }
     return ok ? MUP_OK
-              : mup_fail(err, MUP_SYSTEM, "cannot write '%s': %s", path,
-                         strerror(errno));
+              : mup_fail(err, MUP_SYSTEM,
+                         "cannot write '%s': %s; free some space and run the "
+                         "same command again",
+                         path, strerror(cause));
 }
 
 static json_t *describe(const struct checkpoint_tensor *t, size_t offset)
@@ -87,7 +92,7 @@ static int write_manifest(const char *path, json_t *manifest,
 
 static void remove_checkpoint(const char *path)
 {
-    char file[1200];
+    char file[1300];
 
     snprintf(file, sizeof(file), "%s/manifest.json", path);
     (void)unlink(file);
@@ -156,7 +161,7 @@ int checkpoint_write(const char *dir, int64_t step, json_t *state,
     return rc ? rc : sync_directory(dir, err);
 }
 
-/* --- reading ------------------------------------------------------------- */
+/* --- reading --- */
 
 int checkpoint_parse_manifest(const char *text, size_t bytes, const char *path,
                               json_t **out, struct mup_error *err)
@@ -267,15 +272,16 @@ static int read_all(const char *path, json_t *manifest,
     snprintf(file, sizeof(file), "%s/tensors.bin", path);
     f = fopen(file, "rb");
     if (!f)
-        return mup_fail(err, MUP_CORRUPT, "cannot open '%s': %s", file,
-                        strerror(errno));
+        return mup_fail(err, errno == ENOENT ? MUP_CORRUPT : MUP_SYSTEM,
+                        "cannot open '%s': %s", file, strerror(errno));
     for (int i = 0; !rc && i < n; i++) {
         json_t *entry = find_tensor(list, &tensors[i]);
 
         if (!entry || !same_shape(entry, &tensors[i]))
-            rc = mup_fail(err, MUP_CORRUPT,
-                          "'%s' holds no tensor '%s' (%s) of the config's "
-                          "shape",
+            rc = mup_fail(err, MUP_USAGE,
+                          "'%s' holds no tensor '%s' (%s) of this shape and "
+                          "number format; use the backend that made it, or "
+                          "another directory",
                           path, tensors[i].name, tensors[i].kind);
         else
             rc = read_tensor(f, file, entry, &tensors[i], err);
@@ -285,16 +291,26 @@ static int read_all(const char *path, json_t *manifest,
 }
 
 int checkpoint_read(const char *path, const struct checkpoint_tensor *tensors,
-                    int n, json_t **state, struct mup_error *err)
+                    int n, json_t **manifest, struct mup_error *err)
 {
-    json_t *manifest = NULL;
-    int rc = checkpoint_manifest(path, &manifest, err);
+    json_t *found = NULL;
+    int rc = checkpoint_manifest(path, &found, err);
 
+    if (!rc && json_integer_value(json_object_get(found, "ruleset")) !=
+                   MUP_RULESET_VERSION)
+        rc = mup_fail(
+            err, MUP_USAGE,
+            "'%s' was made under rule set %lld, this program has "
+            "rule set %d; train in another directory",
+            path,
+            (long long)json_integer_value(json_object_get(found, "ruleset")),
+            MUP_RULESET_VERSION);
     if (!rc)
-        rc = read_all(path, manifest, tensors, n, err);
-    if (!rc)
-        *state = json_incref(json_object_get(manifest, "state"));
-    json_decref(manifest);
+        rc = read_all(path, found, tensors, n, err);
+    if (rc)
+        json_decref(found);
+    else
+        *manifest = found;
     return rc;
 }
 
@@ -349,7 +365,7 @@ int checkpoint_verify(const char *path, struct mup_error *err)
     return rc;
 }
 
-/* --- directories --------------------------------------------------------- */
+/* --- directories --- */
 
 static int by_name_descending(const void *a, const void *b)
 {
@@ -403,6 +419,41 @@ static int list_checkpoints(const char *dir, char ***out, int *n,
     return MUP_OK;
 }
 
+/* The step of a manifest, which its folder's name must repeat. */
+static int check_step(const char *path, const char *name, json_t *manifest,
+                      int64_t *step, struct mup_error *err)
+{
+    json_int_t at = json_integer_value(json_object_get(manifest, "step"));
+    char expected[64];
+
+    snprintf(expected, sizeof(expected), PREFIX "%010lld", (long long)at);
+    if (at < 1 || strcmp(name, expected) != 0)
+        return mup_fail(err, MUP_CORRUPT,
+                        "'%s' holds the checkpoint of step %lld: it was "
+                        "renamed",
+                        path, (long long)at);
+    *step = at;
+    return MUP_OK;
+}
+
+/* A damaged checkpoint gets a name that is no longer looked at or pruned, but
+ * can still be examined.  Extends the sentence of why. */
+static int set_aside(const char *dir, const char *name, struct mup_error *why)
+{
+    char from[1100], to[1200];
+    size_t n = strlen(why->text);
+
+    snprintf(from, sizeof(from), "%s/%s", dir, name);
+    snprintf(to, sizeof(to), "%s/damaged-%s", dir, name);
+    remove_checkpoint(to);
+    if (rename(from, to) != 0)
+        return mup_fail(why, MUP_SYSTEM, "cannot rename '%s': %s", from,
+                        strerror(errno));
+    snprintf(why->text + n, sizeof(why->text) - n,
+             "; the one before it is used, this one is now 'damaged-%s'", name);
+    return MUP_OK;
+}
+
 int checkpoint_read_latest(const char *dir,
                            const struct checkpoint_tensor *tensors, int n,
                            int64_t *step, json_t **state,
@@ -416,17 +467,34 @@ int checkpoint_read_latest(const char *dir,
     if (rc)
         return rc;
     *step = 0;
-    for (int i = 0; i < count && !*step; i++) {
+    for (int i = 0; !rc && i < count && !*step; i++) {
         struct mup_error why = { 0 };
+        json_t *found = NULL;
+        int64_t at = 0;
 
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-        if (checkpoint_read(path, tensors, n, state, &why) == MUP_OK)
-            *step = strtoll(names[i] + strlen(PREFIX), NULL, 10);
-        else if (note)
-            note(context, why.text);
+        rc = checkpoint_read(path, tensors, n, &found, &why);
+        if (rc == MUP_OK)
+            rc = check_step(path, names[i], found, &at, &why);
+        if (rc == MUP_CORRUPT) {
+            rc = set_aside(dir, names[i], &why);
+            if (note)
+                note(context, why.text);
+        } else if (rc == MUP_OK) {
+            *state = json_incref(json_object_get(found, "state"));
+            *step = at;
+        } else if (err) {
+            *err = why;
+        }
+        json_decref(found);
     }
+    if (!rc && count && !*step)
+        rc = mup_fail(err, MUP_CORRUPT,
+                      "no checkpoint in '%s' verifies; remove that folder to "
+                      "train from the start again",
+                      dir);
     free_names(names, count);
-    return MUP_OK;
+    return rc;
 }
 
 int checkpoint_newest(const char *dir, char *path, size_t bytes,

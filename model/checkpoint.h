@@ -29,9 +29,10 @@ int checkpoint_write(const char *dir, int64_t step, json_t *state,
                      struct mup_error *err);
 
 /* Read the newest checkpoint that verifies into the tensors (matched by name
- * and kind).  *step receives its step, 0 if there is none; *state takes: the
- * caller decrefs.  note (may be NULL) is called with a sentence for every
- * damaged checkpoint that was skipped. */
+ * and kind).  *step receives its step, 0 if dir holds none; *state takes: the
+ * caller decrefs.  A damaged one is renamed to damaged-... and told to note
+ * (may be NULL) in a sentence; MUP_CORRUPT if there were only damaged ones,
+ * MUP_USAGE if one is sound but of another model or number format. */
 int checkpoint_read_latest(const char *dir,
                            const struct checkpoint_tensor *tensors, int n,
                            int64_t *step, json_t **state,
@@ -39,9 +40,10 @@ int checkpoint_read_latest(const char *dir,
                            void *context, struct mup_error *err);
 
 /* Read one checkpoint directory; MUP_CORRUPT, naming file and tensor, for
- * anything that does not verify; tensors may then be half filled. */
+ * anything that does not verify; tensors may then be half filled.  *manifest
+ * takes: the caller decrefs. */
 int checkpoint_read(const char *path, const struct checkpoint_tensor *tensors,
-                    int n, json_t **state, struct mup_error *err);
+                    int n, json_t **manifest, struct mup_error *err);
 
 /* Manifest of one checkpoint, its own hash verified; takes: decref.  text
  * form is the fuzz target. */

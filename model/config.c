@@ -1,5 +1,6 @@
 #include "model/config.h"
 
+#include <math.h>
 #include <string.h>
 
 #define AT(member) offsetof(struct model_config, member)
@@ -121,7 +122,7 @@ static const struct field data_fields[] = {
     { "valid", FIELD_TEXT, ROLE_RUN, AT(valid), "synthetic", "",
       "held-out token shard, or synthetic" },
     { "valid_sequences", FIELD_INT, ROLE_RUN, AT(valid_sequences), "64",
-      "[1,1048576]", "held-out sequences per evaluation" },
+      "[1,1048576]", "held-out sequences per evaluation, at most" },
     { 0 },
 };
 #undef AT
@@ -185,7 +186,7 @@ int64_t config_kv_heads(const struct model_config *m)
 
 int64_t config_ffn(const struct model_config *m)
 {
-    int64_t f = (int64_t)(m->ffn_ratio * (double)m->width);
+    int64_t f = llround(m->ffn_ratio * (double)m->width);
 
     return f < 1 ? 1 : f;
 }
@@ -221,9 +222,6 @@ static int check_model(const struct model_config *m, struct mup_error *err)
                         "model.router_renorm with model.top_k 1 makes every "
                         "gate 1 and gives the router no gradient; set "
                         "model.router_renorm to no");
-    if (m->vocab > 65536 * 16)
-        return mup_fail(err, MUP_USAGE, "model.vocab %lld is above 1048576",
-                        (long long)m->vocab);
     return MUP_OK;
 }
 
@@ -256,6 +254,11 @@ int run_config_check(const struct run_config *c, struct mup_error *err)
     rc = check_base(c, err);
     if (rc)
         return rc;
+    if ((double)c->train.steps * (double)c->train.batch * (double)c->model.seq >
+        4e18)
+        return mup_fail(err, MUP_USAGE,
+                        "train.steps times train.batch times model.seq is "
+                        "more than 4e18 tokens");
     if (c->train.micro_batch && c->train.batch % c->train.micro_batch)
         return mup_fail(err, MUP_USAGE,
                         "train.batch %lld is not a multiple of "

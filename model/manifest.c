@@ -46,17 +46,40 @@ static json_t *corpus_description(const char *shard)
     return json_load_file(path, 0, NULL);
 }
 
+static void hash_text(const struct data *data, char out[33])
+{
+    snprintf(out, 33, "%016" PRIx64 "%016" PRIx64, data->hash[0],
+             data->hash[1]);
+}
+
 static json_t *describe_data(const char *source, const struct data *data)
 {
     char hash[33];
     json_t *corpus = data->synthetic ? NULL : corpus_description(source);
 
-    snprintf(hash, sizeof(hash), "%016" PRIx64 "%016" PRIx64, data->hash[0],
-             data->hash[1]);
+    hash_text(data, hash);
     return json_pack("{s:s, s:s, s:I, s:o*}", "source", source, "xxh3_128",
                      hash, "tokens",
                      (json_int_t)(data->synthetic ? 0 : data->shard.tokens),
                      "corpus", corpus);
+}
+
+/* A resumed run must read what it read before. */
+static int same_text(const char *path, json_t *old, const char *split,
+                     const struct data *data, struct mup_error *err)
+{
+    const char *before = json_string_value(
+        json_object_get(json_object_get(old, split), "xxh3_128"));
+    char now[33];
+
+    hash_text(data, now);
+    if (!before || strcmp(before, now) != 0)
+        return mup_fail(err, MUP_USAGE,
+                        "the text behind data.%s is not what '%s' was started "
+                        "with (hash %s, now %s); restore it or choose another "
+                        "directory",
+                        split, path, before ? before : "missing", now);
+    return MUP_OK;
 }
 
 int manifest_write(const char *dir, const struct trainer *t,
@@ -70,6 +93,15 @@ int manifest_write(const char *dir, const struct trainer *t,
     json_t *json;
     int rc;
 
+    snprintf(path, sizeof(path), "%s/manifest.json", dir);
+    json = json_load_file(path, 0, NULL);
+    if (json) {
+        rc = same_text(path, json, "train", &t->train, err);
+        if (!rc)
+            rc = same_text(path, json, "valid", &t->valid, err);
+        json_decref(json);
+        return rc;
+    }
     (void)uname(&host);
     cpu_name(cpu, sizeof(cpu));
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
@@ -86,7 +118,6 @@ int manifest_write(const char *dir, const struct trainer *t,
         describe_data(t->config.data.valid, &t->valid));
     if (!json)
         return mup_fail(err, MUP_SYSTEM, "out of memory for manifest.json");
-    snprintf(path, sizeof(path), "%s/manifest.json", dir);
     rc = file_replace_open(path, &f, err);
     if (!rc) {
         (void)json_dumpf(json, f.out, JSON_INDENT(2)); /* commit checks */

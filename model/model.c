@@ -9,7 +9,11 @@ void *arena_take(struct arena *arena, size_t bytes)
 {
     size_t at = arena->used;
 
-    arena->used += (bytes + 63) / 64 * 64;
+    /* past the limit the count sticks there, and no one allocates it */
+    if (bytes > ARENA_LIMIT || at > ARENA_LIMIT - bytes - 64)
+        arena->used = ARENA_LIMIT;
+    else
+        arena->used += (bytes + 63) / 64 * 64;
     return arena->base ? arena->base + at : NULL;
 }
 
@@ -66,8 +70,10 @@ void model_clear(struct model *m)
 static struct view take(const struct model *m, struct arena *arena,
                         int64_t rows, int64_t cols)
 {
-    size_t bytes = (size_t)rows * (size_t)cols * dtype_bytes(m->be->dtype);
+    size_t element = dtype_bytes(m->be->dtype), bytes = ARENA_LIMIT;
 
+    if (rows < 1 || (size_t)cols <= ARENA_LIMIT / element / (size_t)rows)
+        bytes = (size_t)rows * (size_t)cols * element;
     return view_of(arena_take(arena, bytes), rows, cols);
 }
 

@@ -11,6 +11,9 @@
 #include "model/backend.h"
 #include "model/params.h"
 
+/* More than any machine has (256 TiB); sizes are counted up to here. */
+#define ARENA_LIMIT ((size_t)1 << 48)
+
 /* A block of memory handed out in 64-byte steps.  base NULL: only counts. */
 struct arena {
     char *base;

@@ -10,6 +10,7 @@
 
 #include "model/checkpoint.h"
 #include "model/file.h"
+#include "model/lock.h"
 #include "model/manifest.h"
 #include "model/run_log.h"
 #include "model/trainer.h"
@@ -27,6 +28,7 @@ struct run {
     const char *dir;
     const struct train_hooks *hooks;
     struct trainer trainer;
+    struct file_lock lock;
     struct run_log log;
     struct checkpoint_tensor *tensors;
     int n_tensors;
@@ -38,7 +40,8 @@ struct run {
     int64_t started_step;
     double *load; /* E */
     int64_t resumed_from;
-    double val_loss; /* of the last step, NaN until evaluated */
+    double val_loss;    /* of the last step, NaN until evaluated */
+    char skipped[1024]; /* the first damaged checkpoint, as a sentence */
 };
 
 static double now_s(void)
@@ -49,8 +52,7 @@ static double now_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* --- the run directory ------------------------------------------------------
- */
+/* --- the run directory --- */
 
 struct difference {
     char text[1024];
@@ -111,8 +113,7 @@ static int write_config(const struct run_config *config, const char *dir,
     return file_replace_commit(&f, err);
 }
 
-/* --- checkpoints
- * --------------------------------------------------------------- */
+/* --- checkpoints --- */
 
 static void add_tensors(struct run *r, const char *kind, struct view all)
 {
@@ -169,30 +170,27 @@ static int save(struct run *r, struct mup_error *err)
     return rc ? rc : checkpoint_prune(dir, r->trainer.config.run.keep, err);
 }
 
-struct damaged {
-    char text[1024];
-};
-
 static void note_damaged(void *context, const char *sentence)
 {
-    struct damaged *d = context;
+    struct run *r = context;
 
-    if (!d->text[0])
-        snprintf(d->text, sizeof(d->text), "%s", sentence);
+    if (!r->skipped[0])
+        snprintf(r->skipped, sizeof(r->skipped), "%s", sentence);
+    if (r->hooks && r->hooks->note)
+        r->hooks->note(r->hooks->context, sentence);
 }
 
 /* Continue from the newest checkpoint that verifies, if any; else from the
  * freshly initialised weights. */
 static int load(struct run *r, struct mup_error *err)
 {
-    struct damaged damaged = { "" };
     json_t *state = NULL, *event;
     char dir[1100];
     int rc;
 
     snprintf(dir, sizeof(dir), "%s/checkpoints", r->dir);
     rc = checkpoint_read_latest(dir, r->tensors, r->n_tensors, &r->step, &state,
-                                note_damaged, &damaged, err);
+                                note_damaged, r, err);
     if (rc)
         return rc;
     if (r->step) {
@@ -202,29 +200,23 @@ static int load(struct run *r, struct mup_error *err)
         r->tail_steps =
             json_integer_value(json_object_get(state, "tail_steps"));
         json_decref(state);
-    } else if (damaged.text[0]) {
-        /* half-read tensors: start from the rule again */
-        struct trainer *t = &r->trainer;
-
-        t->be.ops->zero(&t->be, t->moment);
-        if (t->variance.data)
-            t->be.ops->zero(&t->be, t->variance);
-        model_initialise(&t->model);
     }
-    r->saved_step = r->resumed_from = r->step;
+    r->resumed_from = r->step;
+    r->saved_step = r->step ? r->step : -1;
     rc = run_log_open(r->dir, r->step, &r->log, err);
     if (rc)
         return rc;
     event = run_log_new_event(r->step ? "resume" : "start", r->step);
-    if (damaged.text[0])
-        json_object_set_new(event, "skipped", json_string(damaged.text));
+    if (event && r->skipped[0])
+        json_object_set_new(event, "skipped", json_string(r->skipped));
     return run_log_event(&r->log, event, err);
 }
 
-/* --- metrics
- * --------------------------------------------------------------------- */
+/* --- metrics --- */
 
-static void add_balance(struct run *r, json_t *line)
+/* Router statistics of the training batch's last micro-batch; to be taken
+ * before an evaluation overwrites them. */
+static json_t *balance_json(struct run *r)
 {
     struct trainer *t = &r->trainer;
     json_t *load_max = json_array(), *dead = json_array();
@@ -242,20 +234,15 @@ static void add_balance(struct run *r, json_t *line)
             json_array_append_new(load, run_log_real(r->load[e]));
         json_array_append_new(loads, load);
     }
-    json_object_set_new(line, "load_max", load_max);
-    json_object_set_new(line, "dead", dead);
-    json_object_set_new(line, "gate_entropy", entropy);
-    json_object_set_new(line, "expert_load", loads);
+    return json_pack("{s:o, s:o, s:o, s:o}", "load_max", load_max, "dead", dead,
+                     "gate_entropy", entropy, "expert_load", loads);
 }
 
-static int log_step(struct run *r, const struct trainer_step *s,
-                    double val_loss, struct mup_error *err)
+static void report_step(struct run *r, const struct trainer_step *s,
+                        double rate)
 {
     const struct run_config *c = &r->trainer.config;
-    double per_step = (double)c->train.batch * (double)c->model.seq;
-    double wall = now_s() - r->started;
     int64_t done = r->step - r->started_step;
-    double rate = wall > 0 ? (double)done * per_step / wall : 0;
     struct train_step report = {
         .step = r->step,
         .steps = c->train.steps,
@@ -264,41 +251,50 @@ static int log_step(struct run *r, const struct trainer_step *s,
         .lr = s->lr,
         .grad_norm = s->grad_norm,
         .tokens_per_s = rate,
-        .eta_s =
-            done ? wall / (double)done * (double)(c->train.steps - r->step) : 0,
+        .eta_s = (now_s() - r->started) / (double)done *
+                 (double)(c->train.steps - r->step),
     };
-    json_t *line;
 
     if (r->hooks && r->hooks->step)
         r->hooks->step(r->hooks->context, &report);
-    if (r->step % c->run.log_every && r->step != c->train.steps &&
-        r->step != 1 && isnan(val_loss))
-        return MUP_OK;
-    line = json_pack(
-        "{s:I, s:I, s:o, s:o, s:o, s:o, s:f}", "step", (json_int_t)report.step,
-        "tokens", (json_int_t)report.tokens, "loss", run_log_real(s->loss),
-        "lr", run_log_real(s->lr), "grad_norm", run_log_real(s->grad_norm),
-        "balance", run_log_real(s->balance), "tokens_per_s", rate);
-    if (line && !isnan(val_loss)) {
-        json_object_set_new(line, "val_loss", run_log_real(val_loss));
+}
+
+/* One line of metrics.jsonl; takes balance. */
+static int log_step(struct run *r, const struct trainer_step *s,
+                    json_t *balance, double rate, struct mup_error *err)
+{
+    const struct run_config *c = &r->trainer.config;
+    json_t *line = json_pack(
+        "{s:I, s:I, s:o, s:o, s:o, s:o, s:f}", "step", (json_int_t)r->step,
+        "tokens", (json_int_t)(r->step * c->train.batch * c->model.seq), "loss",
+        run_log_real(s->loss), "lr", run_log_real(s->lr), "grad_norm",
+        run_log_real(s->grad_norm), "balance", run_log_real(s->balance),
+        "tokens_per_s", rate);
+
+    if (line && !isnan(r->val_loss)) {
+        json_object_set_new(line, "val_loss", run_log_real(r->val_loss));
         if (r->trainer.valid.byte_level)
-            json_object_set_new(line, "val_bpb", run_log_real(val_loss / LN2));
+            json_object_set_new(line, "val_bpb",
+                                run_log_real(r->val_loss / LN2));
     }
-    if (line)
-        add_balance(r, line);
+    if (line && balance)
+        json_object_update(line, balance);
+    json_decref(balance);
     return run_log_metric(&r->log, line, err);
 }
 
-/* --- the loop
- * ---------------------------------------------------------------------- */
+/* --- the loop --- */
 
-/* Non-finite, or the running mean above the first loss once the warm-up is
- * over. */
+/* Non-finite, or, once the warm-up is over, a running mean clearly above both
+ * the first loss and that of guessing evenly: 5 % is more than the noise of a
+ * batch, which a learning rate too small to train must not be blamed for, and
+ * less than any divergence. */
 static int has_diverged(struct run *r, const struct trainer_step *s)
 {
     const struct train_config *c = &r->trainer.config.train;
     double patience =
         c->diverge_after > c->warmup ? c->diverge_after : c->warmup;
+    double even = log((double)r->trainer.config.model.vocab);
 
     if (!s->finite)
         return 1;
@@ -306,7 +302,7 @@ static int has_diverged(struct run *r, const struct trainer_step *s)
         r->first_loss = r->loss_ema = s->loss;
     r->loss_ema += LOSS_EMA * (s->loss - r->loss_ema);
     return (double)r->step > patience * (double)c->steps &&
-           r->loss_ema > r->first_loss;
+           r->loss_ema > 1.05 * fmax(r->first_loss, even);
 }
 
 static void fill_result(struct run *r, struct train_result *out)
@@ -360,10 +356,12 @@ static int stop(struct run *r, struct mup_error *err)
 static int advance(struct run *r, int *diverged, struct mup_error *err)
 {
     const struct run_config *c = &r->trainer.config;
-    double val_loss = NAN;
+    const double tokens = (double)c->train.batch * (double)c->model.seq;
     struct trainer_step s;
     int rc = trainer_step(&r->trainer, r->step, &s, err);
-    int evaluate;
+    json_t *balance = NULL;
+    int evaluate, log;
+    double rate;
 
     if (rc)
         return rc;
@@ -376,11 +374,20 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
     evaluate =
         !*diverged && (r->step == c->train.steps ||
                        (c->run.eval_every && r->step % c->run.eval_every == 0));
+    log = evaluate || *diverged || r->step == 1 ||
+          r->step % c->run.log_every == 0;
+    rate = tokens * (double)(r->step - r->started_step) /
+           fmax(now_s() - r->started, 1e-9);
+    if (log)
+        balance = balance_json(r);
+    r->val_loss = NAN;
     if (evaluate)
-        rc = trainer_evaluate(&r->trainer, &val_loss, err);
-    r->val_loss = val_loss;
-    if (!rc)
-        rc = log_step(r, &s, val_loss, err);
+        rc = trainer_evaluate(&r->trainer, &r->val_loss, err);
+    report_step(r, &s, rate);
+    if (!rc && log)
+        rc = log_step(r, &s, balance, rate, err);
+    else
+        json_decref(balance);
     if (!rc && !*diverged && c->run.checkpoint_every &&
         r->step % c->run.checkpoint_every == 0)
         rc = save(r, err);
@@ -431,6 +438,16 @@ static void record_failure(struct run *r, int rc, const struct mup_error *err)
     (void)run_log_event(&r->log, event, NULL);
 }
 
+/* Two processes that train in one directory would mix their files. */
+static int lock_run(struct run *r, const char *dir, struct mup_error *err)
+{
+    char path[1100], what[1200];
+
+    snprintf(path, sizeof(path), "%s/run.lock", dir);
+    snprintf(what, sizeof(what), "the run in '%s'", dir);
+    return lock_take(path, what, &r->lock, err);
+}
+
 static int run_open(const struct run_config *config, const char *dir,
                     struct run *r, struct mup_error *err)
 {
@@ -442,6 +459,8 @@ static int run_open(const struct run_config *config, const char *dir,
     if (rc)
         return rc;
     rc = file_make_dirs(path, err);
+    if (!rc)
+        rc = lock_run(r, dir, err);
     if (!rc)
         rc = write_config(config, dir, err);
     if (!rc)
@@ -460,7 +479,12 @@ int train_run(const struct run_config *config, const char *dir,
               struct mup_error *err)
 {
     struct run r = {
-        .dir = dir, .hooks = hooks, .log = { -1, -1 }, .saved_step = -1
+        .dir = dir,
+        .hooks = hooks,
+        .lock = { -1 },
+        .log = { -1, -1 },
+        .saved_step = -1,
+        .val_loss = NAN,
     };
     struct mup_error local = { 0 };
     int rc = check_directory(config, dir, err);
@@ -475,6 +499,7 @@ int train_run(const struct run_config *config, const char *dir,
     if (rc && rc != MUP_STOPPED && r.log.events >= 0)
         record_failure(&r, rc, &local);
     run_log_close(&r.log);
+    lock_release(&r.lock);
     free(r.tensors);
     free(r.load);
     trainer_close(&r.trainer);

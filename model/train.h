@@ -22,6 +22,8 @@ struct train_hooks {
     void *context;
     void (*step)(void *context, const struct train_step *step);
     int (*should_stop)(void *context);
+    /* A sentence that the user should see: a damaged checkpoint, say. */
+    void (*note)(void *context, const char *sentence);
 };
 
 struct train_result {
@@ -39,9 +41,11 @@ struct train_result {
 /* Train config in dir (created if needed), continuing from its newest valid
  * checkpoint.  A dir that holds another config is refused (MUP_USAGE, names
  * the first differing key; the sections run and launch may differ).  Writes
- * config.yaml, manifest.json, metrics.jsonl, events.jsonl, checkpoints/.
- * Divergence returns MUP_OK with result->diverged set.  A finished run returns
- * its result again without training. */
+ * config.yaml, manifest.json, metrics.jsonl, events.jsonl, checkpoints/.  Text
+ * that changed since (by its hash) is refused, and so are checkpoints of which
+ * none verifies (MUP_CORRUPT): nothing is trained anew in silence. Divergence
+ * returns MUP_OK with result->diverged set.  A finished run returns its result
+ * again without training. */
 int train_run(const struct run_config *config, const char *dir,
               const struct train_hooks *hooks, struct train_result *result,
               struct mup_error *err);

@@ -40,7 +40,12 @@ int trainer_plan(const struct run_config *config, struct trainer *out,
         return rc;
     layout(out, &count);
     out->arena_bytes = count.used;
-    return MUP_OK;
+    if (count.used < ARENA_LIMIT)
+        return MUP_OK;
+    model_clear(&out->model);
+    return mup_fail(err, MUP_USAGE,
+                    "this model needs more than 256 TiB of memory; lower "
+                    "train.micro_batch, model.seq or model.width");
 }
 
 static int open_data(struct trainer *t, struct mup_error *err)

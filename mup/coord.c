@@ -179,9 +179,13 @@ static int verdict_of(const struct mup_coord_row *row)
 
     if (fabs(slope) <= MUP_COORD_OK)
         return MUP_VERDICT_OK;
-    if (row->expected < 0 && slope < 0)
-        return slope >= row->expected - MUP_COORD_FAIL ? MUP_VERDICT_EXPECTED
-                                                       : MUP_VERDICT_FAIL;
+    if (row->expected < 0 && slope < 0) {
+        if (slope >= row->expected - MUP_COORD_FAIL)
+            return MUP_VERDICT_EXPECTED;
+        return row->slope_hi < row->expected - MUP_COORD_OK
+                   ? MUP_VERDICT_FAIL
+                   : MUP_VERDICT_INCONCLUSIVE;
+    }
     return surely_fails(row) ? MUP_VERDICT_FAIL : MUP_VERDICT_INCONCLUSIVE;
 }
 

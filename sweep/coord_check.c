@@ -38,7 +38,7 @@ struct recorder {
     int step, width, seed;
 };
 
-/* --- the table of series -------------------------------------------------- */
+/* --- the table of series --- */
 
 static struct series *find_series(struct recorder *r, const char *name,
                                   int quantity)
@@ -89,8 +89,7 @@ static void clear_series(struct recorder *r)
     free(r->series);
 }
 
-/* --- probes ------------------------------------------------------------------
- */
+/* --- probes --- */
 
 static double mean_abs(struct recorder *r, struct view x)
 {
@@ -137,6 +136,11 @@ static void on_activation(void *context, int layer, const char *name,
 
     if (!strcmp(name, "moe.router.probs"))
         return; /* its mean is 1/E; entropy and load are recorded instead */
+    if (r->step == 1 && r->trainer->config.mup.zero_query &&
+        !strcmp(name, "attn.q"))
+        return; /* zero by request */
+    if (r->trainer->model.E == 1 && !strncmp(name, "moe.router", 10))
+        return; /* a single expert leaves nothing to route */
     if (layer >= 0)
         snprintf(full, sizeof(full), "blocks.%d.%s", layer, name);
     else
@@ -165,7 +169,7 @@ static void on_product(void *context, int param, struct view x,
     double f = param == params->unembed ? params->readout : p->forward;
     char name[NAME_BYTES];
 
-    if (r->step == 1)
+    if (r->step == 1 || (t->model.E == 1 && strstr(p->name, "router")))
         return;
     if (offset)
         t->be.ops->gemm_grouped(&t->be, GROUP_FORWARD, y, x, delta_of(r, param),
@@ -204,7 +208,7 @@ static void record_balance(struct recorder *r, double *load)
     struct trainer *t = r->trainer;
     char name[NAME_BYTES];
 
-    for (int l = 0; l < t->model.L; l++) {
+    for (int l = 0; l < t->model.L && t->model.E > 1; l++) {
         struct trainer_balance b;
 
         trainer_balance(t, l, &b, load);
@@ -215,8 +219,7 @@ static void record_balance(struct recorder *r, double *load)
     }
 }
 
-/* --- one width, one seed
- * ---------------------------------------------------------- */
+/* --- one width, one seed --- */
 
 /* The first micro-batch of the data, always the same one. */
 static void probe(struct recorder *r, double *load)
@@ -244,7 +247,8 @@ static void probe(struct recorder *r, double *load)
 
 static int64_t product_elements(const struct model *m)
 {
-    int64_t most = m->D > m->V ? m->D : m->V;
+    int64_t wide = m->D > m->V ? m->D : m->V;
+    int64_t most = wide > m->E ? wide : m->E;
     int64_t routed = (m->F > m->D ? m->F : m->D) * m->R;
 
     return most * m->N > routed ? most * m->N : routed;
@@ -359,23 +363,14 @@ static int run_all(struct recorder *r, const struct run_config *config,
     return MUP_OK;
 }
 
-/* --- verdict
- * ---------------------------------------------------------------------- */
-
-static int all_zero(const struct series *s, int cells)
-{
-    for (int i = 0; i < cells; i++)
-        if (s->value[i] != 0)
-            return 0;
-    return 1;
-}
+/* --- verdict --- */
 
 static int judge(struct recorder *r, struct coord_result *out,
                  struct mup_error *err)
 {
     const struct coord_options *o = r->options;
-    int cells = o->n_widths * (int)o->seeds, rc = MUP_OK, kept = 0;
     double width[16];
+    int rc = MUP_OK;
 
     for (int i = 0; i < o->n_widths; i++)
         width[i] = (double)o->widths[i];
@@ -384,35 +379,24 @@ static int judge(struct recorder *r, struct coord_result *out,
     if (!out->rows || !out->names)
         return mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
     for (int i = 0; !rc && i < r->n; i++) {
-        struct series *s = &r->series[i];
-        struct mup_coord_row *row = &out->rows[kept];
+        const struct series *s = &r->series[i];
+        struct mup_coord_row *row = &out->rows[i];
 
-        if (all_zero(s, cells)) { /* zero by request: no slope to speak of */
-            free(s->value);
-            s->value = NULL;
-            continue;
-        }
-        r->series[kept] = *s;
-        if (kept != i)
-            s->value = NULL;
-        s = &r->series[kept];
-        snprintf(out->names + (size_t)kept * NAME_BYTES, NAME_BYTES, "%s",
+        row->name = out->names + (size_t)i * NAME_BYTES;
+        snprintf(out->names + (size_t)i * NAME_BYTES, NAME_BYTES, "%s",
                  s->name);
-        row->name = out->names + (size_t)kept * NAME_BYTES;
         row->quantity = s->quantity;
         row->step = s->step;
         rc = mup_coord_judge(row, width, o->n_widths, s->value, (int)o->seeds,
                              0, err);
-        kept++;
     }
-    out->n_rows = kept;
+    out->n_rows = r->n;
     if (!rc)
-        out->verdict = mup_coord_overall(out->rows, kept, &out->worst);
+        out->verdict = mup_coord_overall(out->rows, r->n, &out->worst);
     return rc;
 }
 
-/* --- result files
- * ------------------------------------------------------------------- */
+/* --- result files --- */
 
 static const char *quantity_name(int quantity)
 {

@@ -10,7 +10,7 @@
 
 struct coord_options {
     int64_t widths[16];
-    int n_widths; /* >= 2 */
+    int n_widths;  /* >= 2 */
     int64_t steps; /* optimizer steps; recorded at 1 .. steps+1 */
     int64_t seeds;
 };
@@ -19,7 +19,7 @@ struct coord_result {
     int verdict; /* enum mup_verdict of the whole */
     int n_rows;
     struct mup_coord_row *rows; /* names live as long as the result */
-    int worst; /* index of the deciding row, -1 for none */
+    int worst;                  /* index of the deciding row, -1 for none */
     char *names;
 };
 
@@ -32,8 +32,8 @@ struct coord_hooks {
 /* Writes dir/coord.json and dir/coord.csv (docs/formats.md). */
 int coord_check_run(const struct run_config *config,
                     const struct coord_options *options, const char *dir,
-                    const struct coord_hooks *hooks,
-                    struct coord_result *out, struct mup_error *err);
+                    const struct coord_hooks *hooks, struct coord_result *out,
+                    struct mup_error *err);
 void coord_result_clear(struct coord_result *result);
 
 /* coord.json:

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "model/file.h"
-#include "sweep/lock.h"
+#include "model/lock.h"
 
 #define STORE_APPLICATION 0x6d757472 /* "mutr" */
 #define STORE_VERSION     1
@@ -20,8 +20,8 @@
 struct store {
     sqlite3 *db;
     sqlite3_stmt *add_config, *add_trial;
-    struct study_lock lock; /* held by a writer */
-    int n_parameters;       /* of a writer's space */
+    struct file_lock lock; /* held by a writer */
+    int n_parameters;      /* of a writer's space */
     char keys[SPACE_MAX_PARAMETERS][SPACE_KEY_BYTES];
     char path[1100];
 };
@@ -397,6 +397,31 @@ static int study_path(const char *dir, char *out, size_t bytes,
     return MUP_OK;
 }
 
+static int lock_path(const char *dir, char *out, size_t bytes,
+                     struct mup_error *err)
+{
+    if ((size_t)snprintf(out, bytes, "%s/study.lock", dir) >= bytes)
+        return mup_fail(err, MUP_USAGE, "path '%.80s...' is too long", dir);
+    return MUP_OK;
+}
+
+static int take_lock(struct store *s, const char *dir, struct mup_error *err)
+{
+    char path[1100], what[1200];
+    int rc = lock_path(dir, path, sizeof(path), err);
+
+    snprintf(what, sizeof(what), "the sweep in '%s'", dir);
+    return rc ? rc : lock_take(path, what, &s->lock, err);
+}
+
+int store_has_driver(const char *dir, char *host, size_t bytes, long *pid)
+{
+    char path[1100];
+
+    return !lock_path(dir, path, sizeof(path), NULL) &&
+           lock_holder(path, host, bytes, pid);
+}
+
 int store_open(const char *dir, const struct space *space, struct store **out,
                struct mup_error *err)
 {
@@ -413,7 +438,7 @@ int store_open(const char *dir, const struct space *space, struct store **out,
     if (!rc)
         rc = file_make_dirs(dir, err);
     if (!rc)
-        rc = lock_take(dir, &s->lock, err);
+        rc = take_lock(s, dir, err);
     if (!rc)
         rc = open_writer(s, space, dir, err);
     if (rc)

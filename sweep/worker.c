@@ -147,7 +147,7 @@ static int lock_dir(struct worker *w, int *fd, struct mup_error *err)
 
 static int run_locked(struct worker *w, struct mup_error *err)
 {
-    struct train_hooks hooks = { w, tell_step, should_stop };
+    struct train_hooks hooks = { w, tell_step, should_stop, NULL };
     struct train_result result;
     struct run_config config;
     char path[2200];

@@ -16,6 +16,7 @@
 #include "model/backend.h"
 #include "model/cpu/lanes.h"
 #include "model/cpu/vmath.h"
+#include "tests/close.h"
 
 static const char *const names[] = { "ref", "fast-v2", "fast-v3", "fast-v4" };
 
@@ -107,9 +108,9 @@ static void ref_rmsnorm_of_three_and_four(void **state)
     assert_int_equal(backend_open("ref64", &be, NULL), MUP_OK);
     be.ops->rmsnorm(&be, view_of(y, 1, 2), view_of(rstd, 1, 1),
                     view_of(x, 1, 2), view_of(gain, 1, 2), 0);
-    assert_float_equal(rstd[0], 1 / sqrt(12.5), 1e-15);
-    assert_float_equal(y[0], 3 / sqrt(12.5), 1e-15);
-    assert_float_equal(y[1], 8 / sqrt(12.5), 1e-15);
+    assert_close(rstd[0], 1 / sqrt(12.5), 1e-15);
+    assert_close(y[0], 3 / sqrt(12.5), 1e-15);
+    assert_close(y[1], 8 / sqrt(12.5), 1e-15);
 }
 
 static void ref_cross_entropy_of_equal_logits_is_log_v(void **state)
@@ -121,10 +122,10 @@ static void ref_cross_entropy_of_equal_logits_is_log_v(void **state)
     (void)state;
     assert_int_equal(backend_open("ref64", &be, NULL), MUP_OK);
     be.ops->cross_entropy(&be, sums, view_of(logits, 2, 3), target, 1, 0.5, 0);
-    assert_float_equal(sums[0], 1 + 2 * log(3), 1e-14);
-    assert_float_equal(sums[1], 2 + 2 * log(3) * log(3), 1e-14);
-    assert_float_equal(logits[0], 0.5 / 3 - 0.5, 1e-15);
-    assert_float_equal(logits[1], 0.5 / 3, 1e-15);
+    assert_close(sums[0], 1 + 2 * log(3), 1e-14);
+    assert_close(sums[1], 2 + 2 * log(3) * log(3), 1e-14);
+    assert_close(logits[0], 0.5 / 3 - 0.5, 1e-15);
+    assert_close(logits[1], 0.5 / 3, 1e-15);
 }
 
 /* cap*tanh(s/cap) with one large key: weights known in closed form. */
@@ -140,10 +141,10 @@ static void ref_attention_weighs_values_by_capped_logits(void **state)
     be.ops->attention(&be, view_of(o, 2, 2), view_of(lse, 2, 1),
                       view_of(q, 2, 2), view_of(k, 2, 2), view_of(v, 2, 2), &a,
                       view_of(scratch, 6, 2));
-    assert_float_equal(o[0], 1, 1e-15); /* the first row sees itself alone */
-    assert_float_equal(lse[0], 0, 1e-15);
-    assert_float_equal(lse[1], log(1 + w), 1e-14);
-    assert_float_equal(o[2], (1 + 3 * w) / (1 + w), 1e-14);
+    assert_close(o[0], 1, 1e-15); /* the first row sees itself alone */
+    assert_close(lse[0], 0, 1e-15);
+    assert_close(lse[1], log(1 + w), 1e-14);
+    assert_close(o[2], (1 + 3 * w) / (1 + w), 1e-14);
 }
 
 static void ref_rope_turns_by_time_times_frequency(void **state)
@@ -156,10 +157,10 @@ static void ref_rope_turns_by_time_times_frequency(void **state)
     assert_int_equal(backend_open("ref64", &be, NULL), MUP_OK);
     be.ops->rope_table(&be, view_of(table, 2, 4), 100);
     be.ops->rope(&be, view_of(x, 2, 4), view_of(table, 2, 4), 0);
-    assert_float_equal(x[1], 2, 0); /* time 0 */
-    assert_float_equal(x[4], cos(1) - 3 * sin(1), 1e-14);
-    assert_float_equal(x[6], 3 * cos(1) + sin(1), 1e-14);
-    assert_float_equal(x[5], 2 * cos(w) - 4 * sin(w), 1e-14);
+    assert_close(x[1], 2, 0); /* time 0 */
+    assert_close(x[4], cos(1) - 3 * sin(1), 1e-14);
+    assert_close(x[6], 3 * cos(1) + sin(1), 1e-14);
+    assert_close(x[5], 2 * cos(w) - 4 * sin(w), 1e-14);
 }
 
 /* torch.optim.AdamW, weight_decay 0.1, lr 0.01, first step: moments are (1-b)g
@@ -181,10 +182,10 @@ static void ref_adamw_first_step_is_lr_times_sign(void **state)
     assert_int_equal(backend_open("ref64", &be, NULL), MUP_OK);
     be.ops->adamw(&be, view_of(w, 1, 2), view_of(g, 1, 2), view_of(m, 1, 2),
                   view_of(v, 1, 2), &args);
-    assert_float_equal(w[0], 2 * 0.999 - 0.01 * 2 / (2 + 1e-8), 1e-13);
-    assert_float_equal(w[1], -0.999 + 0.01 * 3 / (3 + 1e-8), 1e-13);
-    assert_float_equal(m[0], 0.2, 1e-15);
-    assert_float_equal(v[1], 0.009, 1e-15);
+    assert_close(w[0], 2 * 0.999 - 0.01 * 2 / (2 + 1e-8), 1e-13);
+    assert_close(w[1], -0.999 + 0.01 * 3 / (3 + 1e-8), 1e-13);
+    assert_close(m[0], 0.2, 1e-15);
+    assert_close(v[1], 0.009, 1e-15);
 }
 
 /* --- routing
@@ -234,7 +235,7 @@ static void balanced_routing_has_balance_loss_one(void **state)
         be.ops->route_loss(&be, sums, view_of(probs, 2 * T, E),
                            view_of(lse, 2 * T, 1), expert, &r);
         /* one per sequence; 1/3 is rounded to float */
-        assert_float_equal(sums[0], 2, 2 * FLT_EPSILON);
+        assert_close(sums[0], 2, 2 * FLT_EPSILON);
     }
 }
 

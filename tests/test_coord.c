@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "mup/coord.h"
+#include "tests/close.h"
 
 #define N_WIDTHS 4
 
@@ -47,9 +48,9 @@ static void a_power_law_gives_its_exponent(void **state)
         struct mup_coord_row row = power_law(MUP_ACTIVATION, 3, slope, 0);
 
         /* a few roundings of numbers near 10 */
-        assert_float_equal(row.slope, slope, 1e-13);
-        assert_float_equal(row.slope_lo, row.slope, 0);
-        assert_float_equal(row.slope_hi, row.slope, 0);
+        assert_close(row.slope, slope, 1e-13);
+        assert_close(row.slope_lo, row.slope, 0);
+        assert_close(row.slope_hi, row.slope, 0);
     }
 }
 
@@ -63,7 +64,7 @@ static void uneven_widths_are_weighted_by_least_squares(void **state)
     /* x = 0 1 4, y = 0 2 1: sxy = 1, sxx = 26/3 */
     assert_int_equal(mup_coord_judge(&row, width, 3, value, 1, 0, &err),
                      MUP_OK);
-    assert_float_equal(row.slope, 3.0 / 26, 1e-15);
+    assert_close(row.slope, 3.0 / 26, 1e-15);
 }
 
 static void the_interval_is_students_over_seeds(void **state)
@@ -77,9 +78,9 @@ static void the_interval_is_students_over_seeds(void **state)
         value[i] = pow(widths[i % N_WIDTHS], slopes[i / N_WIDTHS]);
     judge(&row, value, 3, 0);
     /* mean 0.3, sd sqrt(0.07), half width 4.302653 * sd / sqrt(3) */
-    assert_float_equal(row.slope, 0.3, 1e-14);
-    assert_float_equal(row.slope_lo, 0.3 - 0.65724106, 1e-7);
-    assert_float_equal(row.slope_hi, 0.3 + 0.65724106, 1e-7);
+    assert_close(row.slope, 0.3, 1e-14);
+    assert_close(row.slope_lo, 0.3 - 0.65724106, 1e-7);
+    assert_close(row.slope_hi, 0.3 + 0.65724106, 1e-7);
 }
 
 static void student_quantiles_match_the_printed_tables(void **state)
@@ -97,8 +98,8 @@ static void student_quantiles_match_the_printed_tables(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        assert_float_equal(mup_student_t(rows[i].confidence, rows[i].df),
-                           rows[i].t, 6e-7); /* tables have 6 decimals */
+        assert_close(mup_student_t(rows[i].confidence, rows[i].df), rows[i].t,
+                     6e-7); /* tables have 6 decimals */
     assert_true(isnan(mup_student_t(1, 3)));
     assert_true(isnan(mup_student_t(0, 3)));
     assert_true(isnan(mup_student_t(0.95, 0)));
@@ -132,7 +133,7 @@ static void the_interval_covers_the_truth_95_times_in_100(void **state)
         covered += row.slope_lo <= 0.5 && 0.5 <= row.slope_hi;
     }
     /* binomial: sd is sqrt(.95 * .05 / 4000) = 0.0034; four of them */
-    assert_float_equal((double)covered / n, 0.95, 0.014);
+    assert_close((double)covered / n, 0.95, 0.014);
 }
 
 static void after_the_first_update_the_slope_alone_decides(void **state)
@@ -163,7 +164,7 @@ static void after_the_first_update_the_slope_alone_decides(void **state)
                     power_law(flat[q], step, rows[i].slope, 0);
 
                 assert_int_equal(r.verdict, rows[i].verdict);
-                assert_float_equal(r.expected, 0, 0);
+                assert_close(r.expected, 0, 0);
                 assert_int_equal(r.cause[0] != '\0',
                                  r.verdict == MUP_VERDICT_FAIL);
             }
@@ -180,7 +181,7 @@ static void logits_may_fall_as_theory_says(void **state)
     for (int i = 0; i < 4; i++) {
         int q = falling[i];
 
-        assert_float_equal(power_law(q, 1, 0, 1).expected, -0.5, 0);
+        assert_close(power_law(q, 1, 0, 1).expected, -0.5, 0);
         /* the start still shows after an update, growth never may */
         assert_int_equal(power_law(q, 3, -0.4, 1).verdict,
                          MUP_VERDICT_EXPECTED);
@@ -289,7 +290,7 @@ static void a_scattered_slope_is_no_failure(void **state)
         for (int w = 0; w < N_WIDTHS; w++)
             value[s * N_WIDTHS + w] = pow(2, slope[s] * w);
     judge(&row, value, 3, 0);
-    assert_float_equal(row.slope, 0.4, 1e-12);
+    assert_close(row.slope, 0.4, 1e-12);
     assert_int_equal(row.verdict, MUP_VERDICT_INCONCLUSIVE);
 }
 
@@ -349,7 +350,7 @@ static void too_little_to_fit_is_a_usage_error(void **state)
     assert_string_equal(err.text, "'w' has no value at step 1");
     assert_int_equal(mup_coord_judge(&odd, widths, 2, value, 1, 0, &err),
                      MUP_USAGE);
-    assert_float_equal(row.slope, -7, 0); /* untouched */
+    assert_close(row.slope, -7, 0); /* untouched */
 }
 
 static void verdicts_have_the_names_that_are_printed(void **state)

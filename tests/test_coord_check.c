@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "sweep/coord_check.h"
+#include "tests/close.h"
 
 static const struct coord_options options = {
     .widths = { 64, 128, 256 },
@@ -80,11 +81,10 @@ static void mup_passes(void **state)
     check(&c, &r, dir);
     assert_int_equal(r.verdict, MUP_VERDICT_OK);
     /* a random readout of independent features: -1/2, up to finite width */
-    assert_float_equal(row(&r, "logits", 1)->slope, -0.5, 0.1);
-    assert_float_equal(row(&r, "blocks.0.moe.router.logits", 1)->slope, -0.5,
-                       0.15);
+    assert_close(row(&r, "logits", 1)->slope, -0.5, 0.1);
+    assert_close(row(&r, "blocks.0.moe.router.logits", 1)->slope, -0.5, 0.15);
     /* Adam's first step has the same size everywhere */
-    assert_float_equal(row(&r, "embed.update", 2)->slope, 0, 0.02);
+    assert_close(row(&r, "embed.update", 2)->slope, 0, 0.02);
     snprintf(path, sizeof(path), "%s/coord.json", dir);
     json = json_load_file(path, 0, NULL);
     assert_non_null(json);
@@ -108,7 +108,7 @@ static void sp_fails_and_the_hidden_updates_are_named(void **state)
     assert_int_equal(r.rows[r.worst].verdict, MUP_VERDICT_FAIL);
     /* Adam moves every entry alike, so x dW grows as fan-in: slope 1 */
     up = row(&r, "blocks.0.attn.q.update", 2);
-    assert_float_equal(up->slope, 1, 0.25);
+    assert_close(up->slope, 1, 0.25);
     assert_int_equal(up->verdict, MUP_VERDICT_FAIL);
     assert_non_null(strstr(up->cause, "learning rate"));
     clean(&r, dir);
@@ -124,6 +124,32 @@ static void a_zero_readout_is_no_failure(void **state)
     c.mup.zero_readout = 1;
     check(&c, &r, dir);
     assert_int_equal(r.verdict == MUP_VERDICT_FAIL, 0);
+    clean(&r, dir);
+}
+
+static void a_model_that_does_not_train_fails(void **state)
+{
+    struct run_config c = config_with(MUP_MUP);
+    struct coord_result r;
+    char dir[64];
+
+    (void)state;
+    c.train.lr = 1e-30; /* below the last bit of every weight */
+    check(&c, &r, dir);
+    assert_int_equal(r.verdict, MUP_VERDICT_FAIL);
+    clean(&r, dir);
+}
+
+static void more_experts_than_anything_else_fit_their_buffers(void **state)
+{
+    struct run_config c = config_with(MUP_MUP);
+    struct coord_result r;
+    char dir[64];
+
+    (void)state;
+    c.model.layers = 1;
+    c.model.experts = 400; /* above width and vocabulary; run with SAN=1 */
+    check(&c, &r, dir);
     clean(&r, dir);
 }
 
@@ -151,6 +177,8 @@ int main(void)
         cmocka_unit_test(mup_passes),
         cmocka_unit_test(sp_fails_and_the_hidden_updates_are_named),
         cmocka_unit_test(a_zero_readout_is_no_failure),
+        cmocka_unit_test(a_model_that_does_not_train_fails),
+        cmocka_unit_test(more_experts_than_anything_else_fit_their_buffers),
         cmocka_unit_test(impossible_options_are_usage_errors),
     };
 

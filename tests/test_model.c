@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "model/trainer.h"
+#include "tests/close.h"
 
 /* A model small enough for finite differences: D 8, 2 layers, 3 experts. */
 static struct run_config tiny(const char *backend)
@@ -133,8 +134,7 @@ static void gradients_match_with_options_switched(void **state)
     check_gradients(&c);
 }
 
-/* --- an independent forward pass --------------------------------------------
- */
+/* --- an independent forward pass --- */
 
 /* The weights and tokens of tests/reference/forward.py. */
 static void fill_by_index(struct trainer *t)
@@ -181,10 +181,10 @@ static void the_forward_pass_agrees_with_an_independent_one(void **state)
         fill_by_index(&t);
         model_forward(&t.model, t.input, t.target, &forward_only, &l);
         /* 15 digits were printed */
-        assert_float_equal(l.sums[0], expected[i][0], 1e-12);
-        assert_float_equal(l.sums[1], expected[i][1], 1e-12);
-        assert_float_equal(l.router[0], expected[i][2], 1e-12);
-        assert_float_equal(l.router[1], expected[i][3], 1e-12);
+        assert_close(l.sums[0], expected[i][0], 1e-12);
+        assert_close(l.sums[1], expected[i][1], 1e-12);
+        assert_close(l.router[0], expected[i][2], 1e-12);
+        assert_close(l.router[1], expected[i][3], 1e-12);
         trainer_close(&t);
     }
 }
@@ -204,12 +204,12 @@ static void micro_batches_add_up_to_the_batch(void **state)
     assert_int_equal(trainer_gradients(&a, 3, &sa, &err), MUP_OK);
     assert_int_equal(trainer_gradients(&b, 3, &sb, &err), MUP_OK);
     /* sums in double, in another order: a few ulp */
-    assert_float_equal(sa.loss, sb.loss, 1e-13);
-    assert_float_equal(sa.balance, sb.balance, 1e-13);
+    assert_close(sa.loss, sb.loss, 1e-13);
+    assert_close(sa.balance, sb.balance, 1e-13);
     ga = a.model.all_grads.data;
     gb = b.model.all_grads.data;
     for (int64_t i = 0; i < a.model.params.total; i++)
-        assert_float_equal(ga[i], gb[i], 1e-13);
+        assert_close(ga[i], gb[i], 1e-13);
     trainer_close(&a);
     trainer_close(&b);
 }
@@ -298,7 +298,7 @@ static void zero_readout_starts_at_ln_v(void **state)
         c.mup.zero_readout = 1;
         open_trainer(&c, &t);
         assert_int_equal(trainer_evaluate(&t, &loss, &err), MUP_OK);
-        assert_float_equal(loss, log((double)c.model.vocab), 1e-13);
+        assert_close(loss, log((double)c.model.vocab), 1e-13);
         trainer_close(&t);
     }
 }
@@ -329,8 +329,7 @@ static void measured_init_std_follows_the_rule(void **state)
     }
 }
 
-/* --- mixture-of-experts laws ------------------------------------------------
- */
+/* --- mixture-of-experts laws --- */
 
 /* Give every expert the first expert's weights. */
 static void make_experts_identical(struct trainer *t)
@@ -378,7 +377,7 @@ static void identical_experts_with_all_chosen_are_a_dense_ffn(void **state)
     open_trainer(&c, &dense);
     copy_by_name(&dense, &moe);
     /* three gates sum to 1 up to rounding */
-    assert_float_equal(total_loss(&moe), total_loss(&dense), 1e-13);
+    assert_close(total_loss(&moe), total_loss(&dense), 1e-13);
     trainer_close(&moe);
     trainer_close(&dense);
 }
@@ -496,7 +495,7 @@ static void one_expert_gives_the_router_no_gradient(void **state)
         const double *g = t.model.grad[id].data;
 
         for (int64_t i = 0; i < t.model.params.list[id].count; i++)
-            assert_float_equal(g[i], 0, 1e-15);
+            assert_close(g[i], 0, 1e-15);
     }
     trainer_close(&t);
 }

@@ -146,8 +146,8 @@ static void the_script_names_the_verdict_of_each_panel(void **state)
     free(script);
     assert_int_equal(plot_script(s.dir, PLOT_COORD, PLOT_SVG, &script, &err),
                      MUP_OK);
-    assert_non_null(strstr(script, "slope +0.50   FAIL"));
-    assert_non_null(strstr(script, "slope +0.01   ok"));
+    assert_non_null(strstr(script, "slope +0.50 at step 2   FAIL"));
+    assert_non_null(strstr(script, "slope +0.01 at step 2   ok"));
     free(script);
     study_end(&s);
 }

@@ -21,6 +21,7 @@
 
 #include "model/checkpoint.h"
 #include "model/file.h"
+#include "model/lock.h"
 #include "model/train.h"
 #include "model/trainer.h"
 
@@ -153,7 +154,7 @@ static void a_stopped_run_continues_bit_for_bit(void **state)
     new_dir(parts);
     for (int64_t at = 3; at < 40; at += 11) {
         struct stop_at stop = { at, 0 };
-        struct train_hooks hooks = { &stop, remember_step, reached };
+        struct train_hooks hooks = { &stop, remember_step, reached, NULL };
         struct mup_error err = { 0 };
 
         assert_int_equal(train_run(&c, parts, &hooks, &b, &err), MUP_STOPPED);
@@ -212,6 +213,7 @@ static void a_killed_run_continues_bit_for_bit(void **state)
         remove_tree(parts);
     }
     print_message("killed %d times\n", kills);
+    assert_true(kills > 0);
     remove_tree(whole);
 }
 
@@ -240,7 +242,7 @@ static void damaged_checkpoints_are_named_and_skipped(void **state)
     assert_done(&c, new_dir(whole), &a);
     for (int i = 0; i < 2; i++) {
         struct stop_at stop = { 22, 0 };
-        struct train_hooks hooks = { &stop, remember_step, reached };
+        struct train_hooks hooks = { &stop, remember_step, reached, NULL };
         struct mup_error err = { 0 };
 
         assert_int_equal(train_run(&c, new_dir(dir), &hooks, &b, &err),
@@ -278,6 +280,130 @@ static void a_truncated_checkpoint_does_not_verify(void **state)
     assert_int_equal(checkpoint_verify(path, &err), MUP_CORRUPT);
     assert_non_null(strstr(err.text, "tensors.bin"));
     remove_tree(dir);
+}
+
+static void cut_last_line(const char *path)
+{
+    char *text = NULL;
+    size_t bytes;
+
+    assert_int_equal(file_read(path, 1 << 20, &text, &bytes, NULL), MUP_OK);
+    text[bytes - 1] = '\0';
+    assert_non_null(strrchr(text, '\n'));
+    assert_int_equal(truncate(path, strrchr(text, '\n') - text + 1), 0);
+    free(text);
+}
+
+static void a_run_killed_after_its_last_checkpoint_is_evaluated(void **state)
+{
+    struct run_config c = small_config();
+    struct train_result a, b;
+    char dir[64], path[128];
+
+    (void)state;
+    assert_done(&c, new_dir(dir), &a);
+    snprintf(path, sizeof(path), "%s/events.jsonl", dir);
+    cut_last_line(path); /* the "done" event */
+    assert_done(&c, dir, &b);
+    assert_int_equal(b.resumed_from, 40);
+    assert_true(a.val_loss == b.val_loss && a.loss == b.loss);
+    remove_tree(dir);
+}
+
+/* Stop at step 22 with checkpoints 20 and 22 kept. */
+static void stop_early(const struct run_config *c, const char *dir)
+{
+    struct stop_at stop = { 22, 0 };
+    struct train_hooks hooks = { &stop, remember_step, reached, NULL };
+    struct train_result result;
+
+    assert_int_equal(train_run(c, dir, &hooks, &result, NULL), MUP_STOPPED);
+}
+
+static void nothing_is_trained_anew_in_silence(void **state)
+{
+    static const int steps[] = { 15, 20, 22 };
+    struct run_config c = small_config();
+    struct mup_error err = { 0 };
+    struct train_result result;
+    char dir[64], path[256];
+
+    (void)state;
+    /* checkpoints of another number format are not damaged ones */
+    stop_early(&c, new_dir(dir));
+    snprintf(c.run.backend, sizeof(c.run.backend), "ref64");
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_USAGE);
+    assert_non_null(strstr(err.text, "number format"));
+    /* all damaged */
+    c = small_config();
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof(path),
+                 "%s/checkpoints/step-00000000%d/tensors.bin", dir, steps[i]);
+        assert_int_equal(truncate(path, 100), 0);
+    }
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_CORRUPT);
+    assert_non_null(strstr(err.text, "no checkpoint in"));
+    remove_tree(dir);
+}
+
+static void a_damaged_checkpoint_does_not_crowd_out_good_ones(void **state)
+{
+    struct run_config c = small_config();
+    struct train_result result;
+    char dir[64], path[256];
+
+    (void)state;
+    c.run.keep = 2;
+    stop_early(&c, new_dir(dir));
+    snprintf(path, sizeof(path), "%s/checkpoints/step-0000000022/tensors.bin",
+             dir);
+    assert_int_equal(truncate(path, 100), 0);
+    c.run.keep = 1;
+    {
+        struct stop_at stop = { 21, 0 };
+        struct train_hooks hooks = { &stop, remember_step, reached, NULL };
+
+        assert_int_equal(train_run(&c, dir, &hooks, &result, NULL),
+                         MUP_STOPPED);
+    }
+    assert_done(&c, dir, &result);
+    assert_int_equal(result.resumed_from, 21);
+    remove_tree(dir);
+}
+
+static void two_processes_do_not_train_in_one_directory(void **state)
+{
+    struct run_config c = small_config();
+    struct mup_error err = { 0 };
+    struct train_result result;
+    struct file_lock lock;
+    char dir[64], path[128];
+
+    (void)state;
+    new_dir(dir);
+    snprintf(path, sizeof(path), "%s/run.lock", dir);
+    assert_int_equal(lock_take(path, "another run", &lock, &err), MUP_OK);
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_USAGE);
+    assert_non_null(strstr(err.text, "is already run by process"));
+    lock_release(&lock);
+    assert_done(&c, dir, &result);
+    remove_tree(dir);
+}
+
+static void a_rate_too_small_to_train_is_no_divergence(void **state)
+{
+    struct run_config c = small_config();
+    struct train_result result;
+    char dir[64];
+
+    (void)state;
+    c.train.lr = 1e-9;
+    c.run.checkpoint_every = 0;
+    for (c.train.seed = 1; c.train.seed <= 8; c.train.seed++) {
+        assert_done(&c, new_dir(dir), &result);
+        assert_false(result.diverged);
+        remove_tree(dir);
+    }
 }
 
 static void another_config_is_refused_in_the_same_directory(void **state)
@@ -445,6 +571,11 @@ int main(void)
         cmocka_unit_test(a_killed_run_continues_bit_for_bit),
         cmocka_unit_test(damaged_checkpoints_are_named_and_skipped),
         cmocka_unit_test(a_truncated_checkpoint_does_not_verify),
+        cmocka_unit_test(a_run_killed_after_its_last_checkpoint_is_evaluated),
+        cmocka_unit_test(nothing_is_trained_anew_in_silence),
+        cmocka_unit_test(a_damaged_checkpoint_does_not_crowd_out_good_ones),
+        cmocka_unit_test(two_processes_do_not_train_in_one_directory),
+        cmocka_unit_test(a_rate_too_small_to_train_is_no_divergence),
         cmocka_unit_test(another_config_is_refused_in_the_same_directory),
         cmocka_unit_test(divergence_is_a_result),
         cmocka_unit_test(a_full_disk_is_one_sentence_and_loses_nothing),

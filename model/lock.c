@@ -1,4 +1,4 @@
-#include "sweep/lock.h"
+#include "model/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,16 +9,6 @@
 #include <sys/file.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-#include "sweep/store.h"
-
-static int lock_path(const char *dir, char *out, size_t bytes,
-                     struct mup_error *err)
-{
-    if ((size_t)snprintf(out, bytes, "%s/study.lock", dir) >= bytes)
-        return mup_fail(err, MUP_USAGE, "path '%.80s...' is too long", dir);
-    return MUP_OK;
-}
 
 /* "host pid\n" in the file; 0 if it is empty. */
 static int read_holder(int fd, char host[65], long *pid)
@@ -46,14 +36,13 @@ static int write_holder(int fd, const char *path, struct mup_error *err)
     return MUP_OK;
 }
 
-int lock_take(const char *dir, struct study_lock *out, struct mup_error *err)
+int lock_take(const char *path, const char *what, struct file_lock *out,
+              struct mup_error *err)
 {
-    char path[1100], host[65] = "an unknown host";
+    char host[65] = "an unknown host";
+    int fd, rc = MUP_OK;
     long pid = 0;
-    int fd, rc = lock_path(dir, path, sizeof(path), err);
 
-    if (rc)
-        return rc;
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return mup_fail(err, MUP_SYSTEM, "cannot open '%s': %s", path,
@@ -64,14 +53,14 @@ int lock_take(const char *dir, struct study_lock *out, struct mup_error *err)
                           strerror(errno));
         else if (read_holder(fd, host, &pid))
             rc = mup_fail(err, MUP_USAGE,
-                          "the sweep in '%s' is already run by process %ld on "
-                          "%s; wait for it, stop it, or use another directory",
-                          dir, pid, host);
+                          "%s is already run by process %ld on %s; wait for "
+                          "it, stop it, or use another directory",
+                          what, pid, host);
         else
             rc = mup_fail(err, MUP_USAGE,
-                          "the sweep in '%s' is already run by another "
-                          "process; wait for it or use another directory",
-                          dir);
+                          "%s is already run by another process; wait for it "
+                          "or use another directory",
+                          what);
     }
     if (!rc)
         rc = write_holder(fd, path, err);
@@ -83,7 +72,7 @@ int lock_take(const char *dir, struct study_lock *out, struct mup_error *err)
     return MUP_OK;
 }
 
-void lock_release(struct study_lock *lock)
+void lock_release(struct file_lock *lock)
 {
     if (lock->fd < 0)
         return;
@@ -95,15 +84,11 @@ void lock_release(struct study_lock *lock)
     lock->fd = -1;
 }
 
-/* Never by trying the lock: that could make a starting driver fail. */
-int store_has_driver(const char *dir, char *host, size_t bytes, long *pid)
+int lock_holder(const char *path, char *host, size_t bytes, long *pid)
 {
-    char path[1100], holder[65], here[65] = "";
-    int fd, known;
+    char holder[65], here[65] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC), known;
 
-    if (lock_path(dir, path, sizeof(path), NULL))
-        return 0;
-    fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return 0;
     known = read_holder(fd, holder, pid);
@@ -112,7 +97,6 @@ int store_has_driver(const char *dir, char *host, size_t bytes, long *pid)
         return 0;
     if (host)
         snprintf(host, bytes, "%s", holder);
-    /* On another host: believed. */
     return strcmp(here, holder) != 0 || !kill((pid_t)*pid, 0) || errno == EPERM;
 }
 
