@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "configs/yaml.h"
+
 #define AT(member) offsetof(struct model_config, member)
 static const struct field model_fields[] = {
     { "width", FIELD_INT, ROLE_SCALE, AT(width), "256", "[1,1048576]",
@@ -210,9 +212,9 @@ static int check_model(const struct model_config *m, struct mup_error *err)
                         (long long)m->head_size);
     if (config_heads(m) % m->kv_group)
         return mup_fail(err, MUP_USAGE,
-                        "%lld heads (model.width / model.head_size) do not "
-                        "divide into groups of model.kv_group %lld",
-                        (long long)config_heads(m), (long long)m->kv_group);
+                        "model.kv_group %lld does not divide the %lld heads "
+                        "(model.width / model.head_size)",
+                        (long long)m->kv_group, (long long)config_heads(m));
     if (m->top_k > m->experts)
         return mup_fail(err, MUP_USAGE,
                         "model.top_k %lld is more than model.experts %lld",
@@ -238,9 +240,9 @@ static int check_base(const struct run_config *c, struct mup_error *err)
                         (long long)base.width, (long long)base.head_size);
     if (config_heads(&base) % base.kv_group)
         return mup_fail(err, MUP_USAGE,
-                        "the %lld heads of the base model do not divide into "
-                        "groups of model.kv_group %lld",
-                        (long long)config_heads(&base),
+                        "mup.base_width %lld gives %lld heads, which "
+                        "model.kv_group %lld does not divide",
+                        (long long)base.width, (long long)config_heads(&base),
                         (long long)base.kv_group);
     return MUP_OK;
 }
@@ -311,6 +313,57 @@ int run_config_read(const char *path, char *const *overrides, int n_overrides,
     return rc;
 }
 
+/* The line of "section.key" in a YAML file, 0 if it is not there. */
+static int line_of(const char *path, const char *key)
+{
+    const char *dot = strchr(key, '.');
+    const struct yaml_node *node = NULL;
+    struct yaml_doc doc;
+    char section[64];
+    int line = 0;
+
+    if (!dot || (size_t)(dot - key) >= sizeof(section) ||
+        yaml_open(path, &doc, NULL) != MUP_OK)
+        return 0;
+    memcpy(section, key, (size_t)(dot - key));
+    section[dot - key] = '\0';
+    if (doc.root && doc.root->kind == YAML_MAP)
+        node = yaml_get(doc.root, section);
+    if (node && node->kind == YAML_MAP)
+        node = yaml_get(node, dot + 1);
+    if (node)
+        line = node->line;
+    yaml_close(&doc);
+    return line;
+}
+
+/* Say where the key at fault, the first word of the sentence, was given: by
+ * the last flag that sets it, or in the file. */
+static void add_place(const char *path, char *const *overrides, int n_overrides,
+                      struct mup_error *err)
+{
+    char key[128];
+    size_t n;
+    int line;
+
+    if (!err)
+        return;
+    snprintf(key, sizeof(key), "%.127s", err->text);
+    n = strcspn(key, " :");
+    key[n] = '\0';
+    for (int i = n_overrides - 1; i >= 0; i--) {
+        if (!strncmp(overrides[i], key, n) && overrides[i][n] == '=') {
+            mup_error_prefix(err, "--%s: ", overrides[i]);
+            return;
+        }
+    }
+    line = path ? line_of(path, key) : 0;
+    if (line)
+        mup_error_prefix(err, "%s:%d: ", path, line);
+    else if (path)
+        mup_error_prefix(err, "%s: ", path);
+}
+
 int run_config_load(const char *path, char *const *overrides, int n_overrides,
                     struct run_config *out, struct mup_error *err)
 {
@@ -321,8 +374,8 @@ int run_config_load(const char *path, char *const *overrides, int n_overrides,
         rc = config_require(&run_schema, &config, err);
         if (!rc)
             rc = run_config_check(&config, err);
-        if (rc && path)
-            mup_error_prefix(err, "%s: ", path);
+        if (rc)
+            add_place(path, overrides, n_overrides, err);
     }
     if (!rc)
         *out = config;

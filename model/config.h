@@ -109,7 +109,8 @@ int run_config_read(const char *path, char *const *overrides, int n_overrides,
 int run_config_load(const char *path, char *const *overrides, int n_overrides,
                     struct run_config *out, struct mup_error *err);
 
-/* Cross-key checks: head counts that divide, top_k <= experts, ... */
+/* Cross-key checks: head counts that divide, top_k <= experts, ...  The
+ * sentence begins with the key at fault, so that a caller can add its place. */
 int run_config_check(const struct run_config *config, struct mup_error *err);
 
 /* Derived sizes. */
