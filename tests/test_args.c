@@ -31,18 +31,21 @@ static const struct verb verb = {
     .options = options,
 };
 
-/* Parse words (NULL-terminated); they must stay alive with the result. */
-static int parse(struct args *args, struct mup_error *err, char **words)
+/* Parse words (NULL-terminated); args_parse takes main's argv but writes to
+ * no word of it. */
+static int parse(struct args *args, struct mup_error *err,
+                 const char *const *words)
 {
     int n = 0;
 
     while (words[n])
         n++;
     *err = (struct mup_error){ 0 };
-    return args_parse(&verb, n, words, args, err);
+    return args_parse(&verb, n, (char **)words, args, err);
 }
 
-#define PARSE(args, err, ...) parse(args, err, (char *[]){ __VA_ARGS__, NULL })
+#define PARSE(args, err, ...)                                                  \
+    parse(args, err, (const char *const[]){ __VA_ARGS__, NULL })
 
 static void options_take_their_argument_in_every_form(void **state)
 {
@@ -141,7 +144,7 @@ static void bad_lines_are_explained_and_leave_the_result_alone(void **state)
         struct args a = { .n_operands = 77 };
         struct mup_error err;
 
-        assert_int_equal(parse(&a, &err, (char **)bad[i].words), MUP_USAGE);
+        assert_int_equal(parse(&a, &err, bad[i].words), MUP_USAGE);
         assert_int_equal(a.n_operands, 77);
         if (!strstr(err.text, bad[i].says))
             fail_msg("'%s' does not say '%s'", err.text, bad[i].says);
