@@ -341,7 +341,7 @@ static void put_coord(FILE *out, const char *dir, const json_t *checks)
         fprintf(out, "%s%s: ", i ? ", " : "",
                 display_name(json_text(c, "parametrization")));
         put_verdict(out, json_text(c, "verdict"));
-        fprintf(out, " (%.0f of %.0f quantities fail)", json_value(n, "FAIL"),
+        fprintf(out, " (%.0f of %.0f slopes fail)", json_value(n, "FAIL"),
                 json_value(n, "FAIL") + json_value(n, "ok") +
                     json_value(n, "expected") + json_value(n, "inconclusive"));
     }

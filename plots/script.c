@@ -66,14 +66,14 @@ static void find_widths(const json_t *report, struct widths *out)
         json_array_foreach(json_object_get(p, "optima"), k, o)
         {
             double width = json_value(o, "width");
-            int at = 0;
+            int at = out->n, known = 0;
 
-            while (at < out->n && out->width[at] < width)
-                at++;
-            if ((at < out->n && out->width[at] == width) || out->n == 64)
+            for (int w = 0; w < out->n; w++)
+                known |= out->width[w] == width;
+            if (known || out->n == 64)
                 continue;
-            memmove(out->width + at + 1, out->width + at,
-                    (size_t)(out->n - at) * sizeof(double));
+            for (; at > 0 && out->width[at - 1] > width; at--)
+                out->width[at] = out->width[at - 1];
             out->width[at] = width;
             out->n++;
         }
@@ -400,8 +400,9 @@ static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
     char title[256], c[8];
 
     put_coord_range(out, panels, json_text(p, "name"));
-    snprintf(title, sizeof(title), "%s\nslope %+.2f   %s", json_text(p, "name"),
-             json_value(p, "slope"), json_text(p, "verdict"));
+    snprintf(title, sizeof(title), "%s\nslope %+.2f at step %g   %s",
+             json_text(p, "name"), json_value(p, "slope"),
+             json_value(p, "step"), json_text(p, "verdict"));
     /* put_quoted drops the line break: two strings, joined by gnuplot. */
     title[strlen(json_text(p, "name"))] = '\0';
     fprintf(out, "set title ");
@@ -453,7 +454,7 @@ static void put_coord_layout(FILE *out, int rows, int columns, int width,
             "set multiplot layout %d,%d margins %.4f,%.4f,%.4f,%.4f spacing "
             "%.4f,%.4f\n",
             rows, columns, 75.0 / width, 1 - 15.0 / width, 90.0 / height,
-            1 - 55.0 / height, 58.0 / width, 110.0 / height);
+            1 - 55.0 / height, 58.0 / width, 125.0 / height);
 }
 
 static int script_coord(const json_t *report, int terminal, FILE *out,
@@ -582,10 +583,11 @@ static void put_load_maps(FILE *out, int layers, int experts)
     if (experts > 16)
         fprintf(out, "set ytics %d\n", experts / 8);
     for (int l = 0; l < layers; l++)
-        fprintf(out,
-                "set title 'layer %d'\n"
-                "plot 'load.dat' index %d using 1:2:3 with image notitle\n",
-                l, 2 * l);
+        fprintf(
+            out,
+            "set title 'layer %d'\n"
+            "plot 'load.dat' index %d using 1:2:3 with image pixels notitle\n",
+            l, 2 * l);
 }
 
 static void put_load_lines(FILE *out, int layers, int terminal)
@@ -627,7 +629,8 @@ static int script_load(const json_t *report, int terminal, FILE *out,
     shown = layers > 3 ? 3 : layers;
     put_head(out, PLOT_LOAD, terminal, 380 * (shown + 1),
              terminal == PLOT_DUMB ? 24 : 380);
-    fprintf(out, "set xlabel 'step'\nset xrange [%g:%g]\n",
+    fprintf(out,
+            "set xlabel 'step'\nset xtics font ',11'\nset xrange [%g:%g]\n",
             json_value(load, "first_step"), json_value(load, "last_step"));
     if (terminal == PLOT_DUMB) { /* an image of letters says little */
         put_load_lines(out, layers, terminal);

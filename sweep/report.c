@@ -210,11 +210,11 @@ static json_t *study_json(const struct report_data *d)
     char created[64];
 
     date_of(d->created, created, sizeof(created));
-    return json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", d->name, "created",
-        d->created, "metric", d->metric, "trials", (json_int_t)d->trials,
-        "done", (json_int_t)d->done, "diverged", (json_int_t)d->diverged,
-        "failed", (json_int_t)d->failed, "waiting", (json_int_t)d->waiting);
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name",
+                     d->name, "created", created, "metric", d->metric, "trials",
+                     (json_int_t)d->trials, "done", (json_int_t)d->done,
+                     "diverged", (json_int_t)d->diverged, "failed",
+                     (json_int_t)d->failed, "waiting", (json_int_t)d->waiting);
 }
 
 static void add_warnings(const struct report_data *d, const struct report *r,

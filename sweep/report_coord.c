@@ -165,11 +165,11 @@ static void put_row(FILE *out, const json_t *check, const json_t *row)
     fprintf(out, "\n\n");
 }
 
-/* All steps of name; the panel says the last slope and the worst verdict. */
+/* All steps of name; the panel tells the worst. */
 static json_t *put_panel(FILE *out, const json_t *check, const char *name)
 {
     const json_t *rows = json_object_get(check, "rows");
-    const json_t *last = NULL, *worst = NULL, *mean;
+    const json_t *worst = NULL, *mean;
     json_t *steps = json_array();
     double lo = INFINITY, hi = 0;
 
@@ -187,13 +187,13 @@ static json_t *put_panel(FILE *out, const json_t *check, const char *name)
             hi = fmax(hi, v);
         }
         json_array_append_new(steps, report_number(number(row, "step")));
-        last = row;
-        worst = !worst || severity(row) > severity(worst) ? row : worst;
+        worst = !worst || worse(row, worst) ? row : worst;
     }
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:O, s:[o,o]}",
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:O, s:[o,o]}",
                      "parametrization", text(check, "parametrization"), "name",
-                     name, "quantity", text(last, "quantity"), "slope",
-                     report_number(number(last, "slope")), "verdict",
+                     name, "quantity", text(worst, "quantity"), "slope",
+                     report_number(number(worst, "slope")), "step",
+                     report_number(number(worst, "step")), "verdict",
                      text(worst, "verdict"), "steps", steps, "widths",
                      json_object_get(check, "widths"), "range",
                      report_number(lo), report_number(hi));

@@ -33,8 +33,8 @@ int report_write_load(const struct report_data *data, const struct report *r,
 /* coord.dat from coord-sp/coord.json and coord-mup/coord.json.  *checks: an
  * array of {parametrization, verdict, widths, seeds, steps, worst, counts,
  * rows}, rows being the worst step of each quantity, worst first; *panels: an
- * array of {parametrization, name, quantity, slope, verdict, steps, widths,
- * range [least, most]}. */
+ * array of {parametrization, name, quantity, slope, step, verdict, steps,
+ * widths, range [least, most]}, the slope and verdict of the worst step. */
 int report_write_coord(const char *dir, json_t **checks, json_t **panels,
                        struct mup_error *err);
 
