@@ -6,6 +6,7 @@ BEGIN { print "["; }
     if (line ~ / -c [^ ]+\.c /) {
         match(line, / -c [^ ]+\.c /);
         file = substr(line, RSTART + 4, RLENGTH - 5);
+        gsub(/ -fno-thread-jumps/, "", line); # gcc alone knows it
         gsub(/\\/, "\\\\", line);
         gsub(/"/, "\\\"", line);
         gsub(/\t/, " ", line);

@@ -164,20 +164,29 @@ check_cppcheck() {
         grep -v '^Checking' >>"$findings"
 }
 
-# The definitions of what tests/analyzer.h replaces are analysed without it.
+# tidy OPTION...: the files named on stdin, NUL between them.
+tidy() {
+    xargs -0 -r -n 4 -P "$(nproc)" clang-tidy -p . --quiet "$@" \
+        >>"$findings.tidy" 2>/dev/null
+}
+
+# The definitions of what tests/analyzer.h replaces are analysed without it;
+# where a file asks for more than POSIX, the question must come before it.
 check_tidy() {
+    local feature='^#define _(GNU|XOPEN|DEFAULT)_SOURCE'
+    local with=(--extra-arg=-include --extra-arg=tests/analyzer.h)
+
+    : >"$findings.tidy"
     printf '%s\0' "${sources[@]}" | grep -zE '\.c$' |
-        grep -zvE '^(tests/|mup/error.c|configs/yaml.c)' |
-        xargs -0 -n 4 -P "$(nproc)" clang-tidy -p . --quiet \
-            --extra-arg=-D_GNU_SOURCE= \
-            --extra-arg=-include --extra-arg=tests/analyzer.h \
-            >"$findings.tidy" 2>/dev/null
-    clang-tidy -p . --quiet mup/error.c configs/yaml.c >>"$findings.tidy" \
-        2>/dev/null
+        grep -zvE '^(tests/|mup/error.c|configs/yaml.c)' >"$findings.files"
+    xargs -0 grep -LZE "$feature" <"$findings.files" | tidy "${with[@]}"
+    xargs -0 grep -lZE "$feature" <"$findings.files" |
+        tidy --extra-arg=-D_GNU_SOURCE= "${with[@]}"
+    printf '%s\0' mup/error.c configs/yaml.c | tidy
     grep -E '(warning|error):' "$findings.tidy" | sort -u |
         sed "s,^$PWD/,,; s/error: /tidy: /; s/,-warnings-as-errors//" \
             >>"$findings"
-    rm -f "$findings.tidy"
+    rm -f "$findings.tidy" "$findings.files"
 }
 
 check_shell() {
