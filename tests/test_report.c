@@ -350,6 +350,35 @@ static void a_single_parametrization_is_reported_alone(void **state)
     study_end(&s);
 }
 
+/* Trials 1 to 8 are those of the lowest rate. */
+static void other_hyperparameters_are_held_at_their_best(void **state)
+{
+    struct study s = begin(usual);
+    struct report r;
+    json_t *o;
+    char *text, *warmup;
+
+    (void)state;
+    for (int id = 1; id <= 8; id++) {
+        char name[64];
+
+        snprintf(name, sizeof(name), "trials/%d/config.yaml", id);
+        text = text_of(&s, name);
+        warmup = strstr(text, "warmup: 0.1");
+        assert_non_null(warmup);
+        warmup[strlen("warmup: 0.")] = '2';
+        study_text(s.dir, name, text);
+        free(text);
+    }
+    write_report(&s, &r);
+    o = load(&s, "report.json");
+    text = json_dumps(json_object_get(o, "warnings"), 0);
+    assert_non_null(strstr(text, "the curves show the 72 of 80 runs"));
+    free(text);
+    json_decref(o);
+    study_end(&s);
+}
+
 static void toy_sizes_are_warned_of(void **state)
 {
     struct study s = begin(usual);
@@ -443,6 +472,7 @@ int main(void)
         cmocka_unit_test(checks_and_target_are_reported_where_they_exist),
         cmocka_unit_test(an_unfinished_study_gives_an_interim_report),
         cmocka_unit_test(a_single_parametrization_is_reported_alone),
+        cmocka_unit_test(other_hyperparameters_are_held_at_their_best),
         cmocka_unit_test(toy_sizes_are_warned_of),
         cmocka_unit_test(a_damaged_check_is_named_and_the_old_report_stays),
         cmocka_unit_test(a_folder_without_a_study_is_an_error),
