@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export MUTRANSFER=${MUTRANSFER:-build/bin/mutransfer}
 
 folder=${1:-}
-out=${OUT:-runs/quickstart}
+out=runs/quickstart
 data=()
 label=""
 began=$SECONDS
@@ -44,7 +44,8 @@ step() {
     printf '\n== %s\n' "$*"
 }
 
-# Fill data and label: the text to train on.
+# Fill data, label and out: the text to train on, and a folder for results of
+# this text alone.
 choose_text() {
     local corpus="" code=0
 
@@ -52,6 +53,8 @@ choose_text() {
         printf '$ configs/corpus.sh folder %s\n' "$folder"
         corpus=$(configs/corpus.sh folder "$folder") || exit $?
         label=$folder
+        out=$out-$(basename "$(realpath "$folder")")-$(cksum <"$corpus" |
+            cut -d' ' -f1)
     else
         printf '$ configs/corpus.sh quickstart\n'
         corpus=$(configs/corpus.sh quickstart) || code=$?
@@ -61,6 +64,7 @@ choose_text() {
         printf 'no text: the synthetic source takes its place, so the %s\n' \
             "numbers below say nothing about language"
         label="synthetic source"
+        out=$out-synthetic
         data=(--data.train=synthetic --data.valid=synthetic)
         return
     fi
@@ -94,9 +98,10 @@ coordinate_checks() {
     done
 }
 
-mkdir -p "$out"
 step "1. text"
 choose_text
+out=${OUT:-$out}
+mkdir -p "$out"
 printf 'training on: %s\n' "$label"
 
 step "2. what it will cost"
