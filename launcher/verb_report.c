@@ -55,10 +55,12 @@ static void print_optimum(const struct transfer_optimum *o)
 
 static void print_transfer(int parametrization, const struct transfer_report *t)
 {
-    printf("%s: %s, drift %+.2f [%+.2f, %+.2f] octaves per doubling\n",
-           mup_parametrization_name(parametrization),
-           transfer_verdict_name(t->verdict), t->drift, t->drift_lo,
-           t->drift_hi);
+    printf("%s: %s", mup_parametrization_name(parametrization),
+           transfer_verdict_name(t->verdict));
+    if (isfinite(t->drift))
+        printf(", drift %+.2f [%+.2f, %+.2f] octaves per doubling", t->drift,
+               t->drift_lo, t->drift_hi);
+    printf("\n");
     if (t->reason[0])
         printf("  %s\n", t->reason);
     for (int i = 0; i < t->n_widths; i++)

@@ -23,6 +23,7 @@ struct transfer {
     struct run_config winner;
     struct trial trial;
     struct run_config target;
+    int64_t open;      /* trials of the study that are not finished */
     char refused[800]; /* keys that the target gave differently */
     int n_refused;
     json_t *carried; /* key -> value of everything taken over */
@@ -151,6 +152,7 @@ static json_t *provenance(const struct transfer *t)
     json_object_set_new(o, "sweep_dir", json_string(t->sweep_dir));
     json_object_set_new(o, "trial", json_integer(t->trial.id));
     json_object_set_new(o, "value", json_number(t->trial.value));
+    json_object_set_new(o, "unfinished_trials", json_integer(t->open));
     json_object_set_new(o, "proxy_width", json_integer(t->winner.model.width));
     json_object_set_new(o, "target_width", json_integer(t->target.model.width));
     json_object_set_new(o, "ruleset", json_integer(MUP_RULESET_VERSION));
@@ -201,6 +203,29 @@ static int write_provenance(const struct transfer *t, struct mup_error *err)
     return rc;
 }
 
+/* Only muP says that an optimum holds at another width. */
+static int check_winner(const struct transfer *t, struct mup_error *err)
+{
+    if (t->winner.mup.parametrization == MUP_MUP ||
+        t->winner.model.width == t->target.model.width)
+        return MUP_OK;
+    return mup_fail(err, MUP_NEGATIVE,
+                    "the best finished trial of '%s' uses the standard "
+                    "parametrization, whose optimum does not hold at width "
+                    "%lld; finish trials under muP first",
+                    t->sweep_dir, (long long)t->target.model.width);
+}
+
+static int count_open(struct transfer *t, struct mup_error *err)
+{
+    struct sweep_progress p;
+    int rc = sweep_status(t->sweep_dir, &p, err);
+
+    if (rc == MUP_OK)
+        t->open = p.running + p.waiting;
+    return rc;
+}
+
 static int prepare(struct transfer *t, const struct args *args,
                    struct mup_error *err)
 {
@@ -219,6 +244,10 @@ static int prepare(struct transfer *t, const struct args *args,
                              &t->target, err);
     if (rc == MUP_OK)
         rc = sweep_winner(t->sweep_dir, &t->winner, &t->trial, err);
+    if (rc == MUP_OK)
+        rc = check_winner(t, err);
+    if (rc == MUP_OK)
+        rc = count_open(t, err);
     if (rc == MUP_OK)
         rc = store_open_readonly(t->sweep_dir, &store, err);
     if (rc != MUP_OK)
@@ -304,6 +333,11 @@ static int run(const struct args *args, struct mup_error *err)
     rc = prepare(&t, args, err);
     if (rc == MUP_OK) {
         read_evidence(&t);
+        if (t.open > 0)
+            fprintf(stderr,
+                    "warning: %lld trials of the sweep are not finished; the "
+                    "winner may change\n",
+                    (long long)t.open);
         if (!args->quiet)
             roles_toy(&t.winner, warn, NULL);
     }

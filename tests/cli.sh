@@ -368,5 +368,12 @@ else
     not_ok "Ctrl-C stops a sweep and says how to continue" "exit code $code" \
         "$(cat first.txt)"
 fi
+t "a stopped sweep waits for its trials" 0 'waiting' "$m" status four
+t "transfer from it warns or finds no winner under muP" 0 '' bash -c "
+    '$m' transfer four target.yaml -n -o x.yaml >four.txt 2>&1; code=\$?;
+    cat four.txt; case \$code in
+    0) grep -q 'are not finished' four.txt ;;
+    1) grep -qE 'standard parametrization|no winner' four.txt ;;
+    *) false ;; esac"
 
 exit $failed
