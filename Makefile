@@ -8,7 +8,6 @@
 SHELL := /bin/bash
 CC ?= gcc
 PREFIX ?= /usr/local
-PKG_CONFIG ?= pkg-config
 
 # ---- what is built where -----------------------------------------------------
 ifeq ($(SAN),1)
@@ -19,9 +18,12 @@ else
 B := build
 endif
 
-PACKAGES := yaml-0.1 jansson dnnl openblas lapacke nlopt sqlite3 libxxhash
-# oneDNN and NLopt of Debian 12 ship no usable pkg-config file.
-LIBS := -lyaml -ljansson -ldnnl -llapacke -lopenblas -lnlopt -lsqlite3 \
+# What must be installed: header and Debian package (launcher/setup.sh installs
+# the same).  No pkg-config: oneDNN and NLopt of Debian 12 ship no file for it.
+REQUIRED := yaml.h:libyaml-dev jansson.h:libjansson-dev dnnl.h:libdnnl-dev \
+            lapacke.h:liblapacke-dev cblas.h:libopenblas-dev \
+            sqlite3.h:libsqlite3-dev xxhash.h:libxxhash-dev
+LIBS := -lyaml -ljansson -ldnnl -llapacke -lopenblas -lsqlite3 \
         -lxxhash -lm
 
 VERSION := 0.1.0
@@ -71,9 +73,19 @@ BIN        := $(B)/bin/mutransfer
 all: features $(BIN) $(B)/libmup.a ## build the program and libmup
 
 features:
+	@missing=; for r in $(REQUIRED); do \
+	    echo "#include <$${r%%:*}>" | $(CC) -E -x c - >/dev/null 2>&1 || \
+	        missing="$$missing $${r##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    echo "missing packages:$$missing; 'make setup' installs them" >&2; \
+	    exit 1; \
+	fi
 	@has() { command -v $$1 >/dev/null 2>&1 && echo yes || echo no; }; \
 	printf 'features: cpu=yes gnuplot=%s cuda=no mpi=no slurm=no%s\n' \
 	    "$$(has gnuplot)" "$(if $(SANFLAGS), sanitizers=yes)"
+
+$(LIB_OBJ) $(VERB_OBJ) $(MAIN_OBJ): | features
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)

@@ -7,7 +7,7 @@ set -euo pipefail
 export LC_ALL=C
 
 build="gcc make pkg-config libyaml-dev libjansson-dev libdnnl-dev
-    liblapacke-dev libopenblas-dev libnlopt-dev libsqlite3-dev libxxhash-dev
+    liblapacke-dev libopenblas-dev libsqlite3-dev libxxhash-dev
     gnuplot-nox fonts-liberation libcmocka-dev"
 lint="clang-format clang-tidy cppcheck"
 fuzz="clang libclang-rt-14-dev"
