@@ -43,11 +43,12 @@ for test; do
         awk '{n+=$1} END {print n+0}')
     p=$((p + $(grep -c '^ok - ' "$log")))
     f=$((f + $(grep -c '^not ok - ' "$log")))
-    # A crash leaves no summary, or one that does not know of it.
-    if [ "$code" != 0 ] && [ "$f" = 0 ]; then
-        f=1
+    # A crash leaves no summary, or one that does not know of it; a test that
+    # says nothing has tested nothing.
+    if [ "$code" != 0 ] && [ "$f" = 0 ] || [ $((p + f + s)) = 0 ]; then
+        f=$((f + 1))
     fi
-    if [ "$code" != 0 ]; then
+    if [ "$f" != 0 ]; then
         printf '\n---- %s (exit code %s, log %s)\n' "$name" "$code" "$log"
         grep -E '^\[  ERROR|^\[   LINE|^\[  FAILED|^not ok|ERROR:|runtime error' \
             "$log" | head -n 40

@@ -4,15 +4,16 @@
 %.d: ;
 
 TEST_SH := $(wildcard tests/*.sh)
-TEST_SH := $(filter-out tests/lint.sh tests/run.sh tests/soak_%,$(TEST_SH))
+TEST_SH := $(filter-out tests/lint.sh tests/run.sh,$(TEST_SH))
 
 setup: ## install the Debian packages that are missing
 	@launcher/setup.sh build
 
 # After setup make starts anew: the compiler may have just come.
+quickstart: export CORPUS := $(CORPUS)
 quickstart: setup ## the whole story on a CPU in 5 minutes [CORPUS=FOLDER]
 	@$(MAKE) --no-print-directory -j$(shell nproc) all
-	@MUTRANSFER=$(BIN) launcher/quickstart.sh $(CORPUS)
+	@MUTRANSFER=$(BIN) launcher/quickstart.sh $(if $(CORPUS),"$$CORPUS")
 
 corpus: all ## prepare the debdoc corpus (67 MB to fetch)
 	@MUTRANSFER=$(BIN) configs/corpus.sh debdoc
@@ -31,7 +32,7 @@ test-unit: ## build and run the unit tests alone [T=test_name ...]
 	@tests/run.sh $(B) $(if $(T),$(T:%=$(B)/tests/%),$(TEST_BIN))
 
 soak: build-tests ## the long tests: kill loops, statistical coverage
-	@tests/run.sh $(B) $(wildcard tests/soak_*.sh)
+	@MUTRANSFER_SOAK=1 TEST_TIMEOUT=3600 tests/run.sh $(B) $(TEST_BIN)
 
 lint: ## format, static analysis and the rules of the house
 	@launcher/setup.sh build lint
@@ -77,10 +78,11 @@ fuzz: ## every fuzz target for T seconds (60)
 	@$(MAKE) --no-print-directory -j$(shell nproc) $(FUZZ_BIN)
 	@set -e; for f in $(FUZZ_BIN); do name=$${f##*/fuzz_}; \
 	    mkdir -p build/fuzz/corpus/$$name; \
+	    seeds=; [ ! -d tests/fuzz/$$name ] || seeds=tests/fuzz/$$name; \
 	    echo "fuzzing $$name"; \
 	    $$f -max_total_time=$(or $(T),60) -verbosity=0 -print_final_stats=1 \
 	        -artifact_prefix=build/fuzz/crash-$$name- \
-	        build/fuzz/corpus/$$name $(wildcard tests/fuzz/$$name); done
+	        build/fuzz/corpus/$$name $$seeds; done
 
 # ---- documents -------------------------------------------------------------------
 docs: $(BIN) ## write the generated references anew
