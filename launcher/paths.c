@@ -131,3 +131,17 @@ int path_hash(const char *path, char out[33], struct mup_error *err)
              (unsigned long long)hash.low64);
     return MUP_OK;
 }
+
+int path_expect_free(const char *dir, int kind, struct mup_error *err)
+{
+    int other = kind == PATH_RUN_DIR ? PATH_SWEEP_DIR : PATH_RUN_DIR;
+    const char *mark = other == PATH_SWEEP_DIR ? "study.db" : "config.yaml";
+    char path[4096];
+
+    if (path_join(dir, mark, path, sizeof(path), NULL) != MUP_OK ||
+        !path_exists(path))
+        return MUP_OK;
+    return mup_fail(err, MUP_USAGE,
+                    "'%s' holds a %s already; name another folder after -o",
+                    dir, other == PATH_SWEEP_DIR ? "sweep" : "training run");
+}

@@ -23,6 +23,10 @@ int path_expect(const char *path, int kind, struct mup_error *err);
 
 int path_exists(const char *path);
 
+/* MUP_USAGE if dir already holds results of the other kind (a sweep where a
+ * run shall go, or the reverse): the verbs would see only one of them. */
+int path_expect_free(const char *dir, int kind, struct mup_error *err);
+
 /* out = dir/name; MUP_USAGE if that is too long. */
 int path_join(const char *dir, const char *name, char *out, size_t bytes,
               struct mup_error *err);

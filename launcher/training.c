@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "launcher/json.h"
+#include "launcher/paths.h"
 #include "launcher/stop.h"
 #include "launcher/terminal.h"
 #include "launcher/units.h"
@@ -63,8 +64,10 @@ int training_run(const struct args *args, const struct run_config *config,
     struct terminal terminal;
     struct train_hooks hooks = { &terminal, show_step, stop_requested,
                                  show_note };
-    int rc;
+    int rc = path_expect_free(dir, PATH_RUN_DIR, err);
 
+    if (rc != MUP_OK)
+        return rc;
     terminal_init(&terminal, args->quiet);
     if (args->verbose)
         terminal_note(&terminal, "training in %s", dir);

@@ -69,6 +69,8 @@ static void print_transfer(int parametrization, const struct transfer_report *t)
         printf("  the narrowest width's rate costs %.2f %% of loss at the "
                "widest [%.2f, %.2f]\n",
                100 * t->regret, 100 * t->regret_lo, 100 * t->regret_hi);
+    else if (isinf(t->regret) && t->regret > 0)
+        printf("  the narrowest width's rate makes the widest diverge\n");
     printf("  wider is better: %s%s%s\n",
            t->wider_is_better > 0    ? "yes"
            : t->wider_is_better == 0 ? "no"

@@ -49,8 +49,10 @@ static int run_sweep(const struct args *args, const struct space *space,
     struct sweep_hooks hooks = { &terminal, show_progress, stop_requested,
                                  show_note };
     double start = clock_s();
-    int rc;
+    int rc = path_expect_free(dir, PATH_SWEEP_DIR, err);
 
+    if (rc != MUP_OK)
+        return rc;
     terminal_init(&terminal, args->quiet);
     stop_watch();
     rc = sweep_run(space, dir, args->program, &hooks, &result, err);
@@ -68,7 +70,8 @@ static int run_sweep(const struct args *args, const struct space *space,
         return rc == MUP_OK ? printed : rc;
     }
     sweeps_print(&result, clock_s() - start);
-    printf("next: mutransfer report %s\n", dir);
+    if (result.done > 0)
+        printf("next: mutransfer report %s\n", dir);
     return rc;
 }
 

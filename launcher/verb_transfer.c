@@ -23,8 +23,8 @@ struct transfer {
     struct run_config winner;
     struct trial trial;
     struct run_config target;
-    int64_t open;      /* trials of the study that are not finished */
-    char refused[800]; /* keys that the target gave differently */
+    int64_t open, done; /* trials that are not finished, that are */
+    char refused[800];  /* keys that the target gave differently */
     int n_refused;
     json_t *carried; /* key -> value of everything taken over */
     char study[FIELD_TEXT_BYTES];
@@ -118,7 +118,35 @@ static void read_evidence(struct transfer *t)
         if (name && verdict && !strcmp(name, "mup"))
             snprintf(t->verdict, sizeof(t->verdict), "%s", verdict);
     }
+    /* A report of a study that has grown since says nothing about it. */
+    if (t->verdict[0] && report &&
+        json_integer_value(json_object_get(json_object_get(report, "study"),
+                                           "done")) != t->done)
+        snprintf(t->verdict, sizeof(t->verdict), "unverified");
     json_decref(report);
+}
+
+/* What speaks against launching this, on stderr. */
+static void print_doubts(const struct transfer *t)
+{
+    if (t->open > 0)
+        fprintf(stderr,
+                "warning: %lld trials of the sweep are not finished; the "
+                "winner may change\n",
+                (long long)t->open);
+    if (!strcmp(t->verdict, "unverified"))
+        fprintf(stderr,
+                "warning: no report says that the optimum stays where it is; "
+                "run 'mutransfer report %s'\n",
+                t->sweep_dir);
+    else if (strcmp(t->verdict, "stable") != 0)
+        fprintf(stderr,
+                "warning: the report on the optimum over width says "
+                "'%s'\n",
+                t->verdict);
+    if (strcmp(t->coordinates, "PASS") != 0)
+        fprintf(stderr, "warning: coordinate check under muP: %s\n",
+                t->coordinates);
 }
 
 static int write_yaml(const struct transfer *t, struct mup_error *err)
@@ -130,8 +158,8 @@ static int write_yaml(const struct transfer *t, struct mup_error *err)
         return rc;
     fprintf(f.out,
             "# Written by 'mutransfer transfer %s %s'.\n"
-            "# Hyperparameters of trial %lld of study '%s' (validation loss "
-            "%.4f), carried\n"
+            "# Hyperparameters of trial %lld of study '%s' (its metric, mean "
+            "over seeds: %.4f), carried\n"
             "# unchanged; rule set %d; optimum over width: %s; coordinate "
             "check: %s.\n",
             t->sweep_dir, t->target_path, (long long)t->trial.id, t->study,
@@ -221,8 +249,10 @@ static int count_open(struct transfer *t, struct mup_error *err)
     struct sweep_progress p;
     int rc = sweep_status(t->sweep_dir, &p, err);
 
-    if (rc == MUP_OK)
+    if (rc == MUP_OK) {
         t->open = p.running + p.waiting;
+        t->done = p.done;
+    }
     return rc;
 }
 
@@ -259,8 +289,8 @@ static int prepare(struct transfer *t, const struct args *args,
     config_diff(&run_schema, &t->winner, &t->target, visit_refuse, t);
     if (t->n_refused)
         return mup_fail(err, MUP_NEGATIVE,
-                        "%s; remove from '%s' what the proxy decides, or tune "
-                        "the proxy with it",
+                        "%s; remove from '%s' (or from the flags) what the "
+                        "proxy decides, or tune the proxy with it",
                         t->refused, t->target_path);
     rc = carry(t, err);
     if (rc == MUP_OK)
@@ -299,7 +329,8 @@ static int print_answer(const struct transfer *t, const struct args *args,
 
     if (args_given(args, "json"))
         return json_print(provenance(t), err);
-    printf("winner: trial %lld of '%s', width %lld, loss %.4f\n",
+    printf("winner: trial %lld of '%s', width %lld, metric %.4f (mean over "
+           "seeds)\n",
            (long long)t->trial.id, t->study, (long long)t->winner.model.width,
            t->trial.value);
     printf("optimum over width: %s; coordinate check: %s\n", t->verdict,
@@ -333,11 +364,7 @@ static int run(const struct args *args, struct mup_error *err)
     rc = prepare(&t, args, err);
     if (rc == MUP_OK) {
         read_evidence(&t);
-        if (t.open > 0)
-            fprintf(stderr,
-                    "warning: %lld trials of the sweep are not finished; the "
-                    "winner may change\n",
-                    (long long)t.open);
+        print_doubts(&t);
         if (!args->quiet)
             roles_toy(&t.winner, warn, NULL);
     }
