@@ -119,8 +119,12 @@ static void find_window(struct curve *c)
         else
             hi++;
     }
-    if (hi - lo + 1 > FIT_MAX_POINTS)
+    if (hi - lo + 1 > FIT_MAX_POINTS) { /* as central as the ends allow */
+        int most = hi - FIT_MAX_POINTS + 1, from = c->best - FIT_MAX_POINTS / 2;
+
+        lo = from < lo ? lo : from > most ? most : from;
         hi = lo + FIT_MAX_POINTS - 1;
+    }
     c->first = lo;
     c->count = hi - lo + 1;
     c->seeds = c->rate[lo].n;
@@ -209,7 +213,8 @@ static int find_noise(struct curve *c, const struct transfer_run *runs, int n,
     }
     c->seed.n = total;
     c->seed.scale = noise_scale(total, c->seed.df);
-    c->level.n = even && S >= OWN_SEEDS ? S : 0;
+    c->level.n = even ? S : 0;
+    c->level.df = S - 1;
     c->level.scale = noise_scale(S, S - 1);
     return MUP_OK;
 }
@@ -414,6 +419,36 @@ static void pool_residuals(struct curves *s)
     pool->n = pool->scale > 0 ? pool->n : 0;
 }
 
+/* Two seeds say next to nothing about the spread of levels, and one nothing at
+ * all; in relative loss it is much the same at every width, so those widths
+ * draw from the levels of all. */
+static void pool_levels(struct curves *s)
+{
+    struct curve_noise *pool = &s->level;
+
+    for (int w = 0; w < s->W; w++) {
+        const struct curve_noise *own = &s->at[w].level;
+
+        if (own->n == 0)
+            continue;
+        memcpy(pool->e + pool->n, own->e, (size_t)own->n * sizeof(double));
+        pool->n += own->n;
+        pool->df += own->df;
+    }
+    pool->scale = noise_scale(pool->n, pool->df);
+}
+
+static const struct curve_noise *level_of(const struct curves *s,
+                                          const struct curve *c)
+{
+    return c->level.n >= OWN_SEEDS ? &c->level : &s->level;
+}
+
+int curve_level_known(const struct curves *s, const struct curve *c)
+{
+    return level_of(s, c)->n > 0;
+}
+
 /* ---- all widths -----------------------------------------------------------
  */
 
@@ -449,14 +484,17 @@ out:
 static int settle(struct curves *s, struct mup_error *err)
 {
     double coefficient[TRANSFER_MAX_WIDTHS][4];
-    size_t deviations = (size_t)s->n;
+    size_t deviations = (size_t)s->n, levels = 1;
     int side;
 
-    for (int w = 0; w < s->W; w++)
+    for (int w = 0; w < s->W; w++) {
         deviations += (size_t)s->at[w].seed.n;
+        levels += (size_t)s->at[w].level.n;
+    }
     s->y = calloc((size_t)s->n, sizeof(double));
     s->residual.e = calloc(deviations, sizeof(double));
-    if (!s->y || !s->residual.e)
+    s->level.e = calloc(levels, sizeof(double));
+    if (!s->y || !s->residual.e || !s->level.e)
         return mup_fail(err, MUP_SYSTEM, "out of memory for %d points", s->n);
     for (int w = 0; w < s->W; w++)
         for (int i = 0; i < s->at[w].n; i++)
@@ -471,6 +509,7 @@ static int settle(struct curves *s, struct mup_error *err)
         widen_by_misfit(s, c);
     }
     pool_residuals(s);
+    pool_levels(s);
     return MUP_OK;
 }
 
@@ -514,6 +553,7 @@ void curves_clear(struct curves *s)
     }
     free(s->y);
     free(s->residual.e);
+    free(s->level.e);
     *s = (struct curves){ 0 };
 }
 
@@ -538,6 +578,11 @@ double curve_value(const struct curve *c, const double *y,
     return y[c->n - 1];
 }
 
+double curve_clamp(const struct curve *c, double x)
+{
+    return fmin(fmax(x, c->rate[0].x), c->rate[c->n - 1].x);
+}
+
 /* ---- draws ----------------------------------------------------------------
  */
 
@@ -551,12 +596,13 @@ static void draw_curve(const struct curves *s, const struct curve *c,
                        const struct random_key *key, uint64_t at, double *y)
 {
     const struct curve_noise *seed = &c->seed, *rest = &s->residual;
+    const struct curve_noise *level = level_of(s, c);
     double shift = 0;
     int own = has_own_noise(c);
 
-    for (int k = 0; k < c->level.n; k++)
-        shift += c->level.scale / c->level.n *
-                 c->level.e[random_below(key, at++, c->level.n)];
+    for (int k = 0; k < c->seeds && level->n > 0; k++)
+        shift += level->scale / c->seeds *
+                 level->e[random_below(key, at++, level->n)];
     for (int i = 0; i < c->n; i++) {
         const struct curve_rate *r = &c->rate[i];
         int inside = i >= c->first && i < c->first + c->count;

@@ -48,10 +48,12 @@ struct curve {
     double skew_norm;           /* (count), and its weighted square */
     double pure;             /* weighted squares within rates, 0 for one seed */
     double observations;     /* behind the fit, for the choice of the degree */
-    struct curve_noise seed; /* single runs; n = 0 for less than 3 seeds */
-    struct curve_noise level; /* what a seed adds to the whole curve */
-    double c[4];              /* the fit of the measured y */
-    double x;                 /* its minimum */
+    struct curve_noise seed; /* single runs; n = 0 for one seed */
+    /* What a seed adds to the whole curve; n = 0 for one seed, or where the
+     * rates of the window were run with different seeds. */
+    struct curve_noise level;
+    double c[4]; /* the fit of the measured y */
+    double x;    /* its minimum */
     int edge;
 };
 
@@ -63,6 +65,7 @@ struct curves {
     double *y;
     int degree;                  /* 2 or 3 */
     struct curve_noise residual; /* of all widths, for 1 or 2 seeds */
+    struct curve_noise level;    /* of all widths, for 1 or 2 seeds */
 };
 
 /* runs sorted by width, n >= 1.  MUP_USAGE if a width has no rate free of
@@ -75,8 +78,9 @@ void curves_clear(struct curves *s);
 int curves_fit(const struct curves *s, const double *y,
                double (*coefficient)[4]);
 
-/* A resampled y of all curves, number b, and the minimum of each curve's new
- * fit.  key: one per curve. */
+/* A resampled y of all curves, number b, and the optimum of each curve: the
+ * minimum of its new fit, or, where that is the last rate before a cliff, a
+ * point between the two.  key: one per curve. */
 void curves_draw(const struct curves *s, const struct random_key *key, int b,
                  double *y, double (*coefficient)[4], double *x);
 
@@ -84,5 +88,12 @@ void curves_draw(const struct curves *s, const struct random_key *key, int b,
  * where runs diverge.  y: of all curves. */
 double curve_value(const struct curve *c, const double *y,
                    const double *coefficient, double x);
+
+/* x, moved into the range of the rates that no seed diverged at: an optimum
+ * drawn from the gap before the cliff has no value of its own. */
+double curve_clamp(const struct curve *c, double x);
+
+/* Whether the runs show what a seed adds to this whole curve. */
+int curve_level_known(const struct curves *s, const struct curve *c);
 
 #endif

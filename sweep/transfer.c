@@ -17,6 +17,10 @@
 #define SE_FLOOR 0.03
 /* Probability from which one of two widths counts as better. */
 #define SURE 0.95
+/* An optimum whose weight in the slope is below this share of the largest
+ * cannot pull it: two octaves further out, it would move the drift of three
+ * widths by a tenth of an octave per doubling. */
+#define PULLS 0.1
 
 struct analysis {
     struct curves set;
@@ -65,6 +69,21 @@ static int check_runs(const struct transfer_run *runs, int n,
     return n > 0 ? MUP_OK : mup_fail(err, MUP_USAGE, "there are no runs");
 }
 
+/* What the narrowest width's optimum costs at the widest, whose own optimum is
+ * own.  An optimum drawn from the gap between the last rate and the cliff
+ * counts as that last rate: nobody carries a rate that was never survived.
+ * Not below 0, for a fit and the points beyond it may disagree. */
+static double regret(const struct analysis *a, const double *y,
+                     const double *coefficient, double carried, double own)
+{
+    const struct curve *first = a->set.at, *last = first + a->set.W - 1;
+    double base =
+        curve_value(last, y, coefficient, curve_clamp(first, carried));
+
+    return fmax(0, expm1(base - curve_value(last, y, coefficient,
+                                            curve_clamp(last, own))));
+}
+
 static int resample(struct analysis *a, uint64_t seed, struct mup_error *err)
 {
     struct random_key key[TRANSFER_MAX_WIDTHS];
@@ -93,8 +112,7 @@ static int resample(struct analysis *a, uint64_t seed, struct mup_error *err)
             a->x[w * DRAWS + b] = x[w];
             a->loss[w * DRAWS + b] = curve_value(&c[w], y, f[w], c[0].x);
         }
-        a->regret[b] = expm1(curve_value(&c[W - 1], y, f[W - 1], x[0]) -
-                             curve_value(&c[W - 1], y, f[W - 1], x[W - 1]));
+        a->regret[b] = regret(a, y, f[W - 1], x[0], x[W - 1]);
     }
     free(y);
     return MUP_OK;
@@ -210,20 +228,26 @@ static int find_drift(struct analysis *a, const double *k,
 }
 
 /* Where optima lie at an edge of their grid, the true drift differs from the
- * estimate in the direction of the result: -1, +1, 0 for no edge, 2 for edges
- * that pull both ways.  *at: the first such width. */
+ * estimate in the direction of the result: -1, +1, 0 for no edge that matters,
+ * 2 for edges that pull both ways.  *at: the first width at an edge, whatever
+ * its weight, or -1. */
 static int censored(const struct analysis *a, const double *k, int *at)
 {
+    double most = 0;
     int sign = 0;
 
+    *at = -1;
+    for (int w = 0; w < a->set.W; w++)
+        most = fmax(most, fabs(k[w]));
     for (int w = 0; w < a->set.W; w++) {
         int pull = a->set.at[w].edge * (k[w] > 0 ? 1 : -1);
 
         if (pull == 0)
             continue;
-        if (sign == 0)
+        if (*at < 0)
             *at = w;
-        sign = sign == 0 || sign == pull ? pull : 2;
+        if (fabs(k[w]) >= PULLS * most)
+            sign = sign == 0 || sign == pull ? pull : 2;
     }
     return sign;
 }
@@ -264,7 +288,7 @@ static void advise(const struct analysis *a, const struct transfer_report *r,
 static void decide(const struct analysis *a, const double *k,
                    struct transfer_report *r)
 {
-    int at = 0, pull = censored(a, k, &at), few = 0, outside, inside;
+    int at, pull = censored(a, k, &at), few = 0, outside, inside;
 
     for (int w = 0; w < a->set.W; w++)
         few |= a->set.at[w].count < 5;
@@ -280,7 +304,7 @@ static void decide(const struct analysis *a, const double *k,
                  "the limit of %.2f%s",
                  r->drift_lo, r->drift_hi, TRANSFER_DRIFT_LIMIT,
                  pull ? ", and optima at the edge of the grid hide more" : "");
-    } else if (pull) {
+    } else if (at >= 0) { /* an unknown optimum, even where it pulls nothing */
         snprintf(r->reason, sizeof(r->reason),
                  "the optimum at width %g lies at the %s end of the grid, "
                  "extend it %s 2^%.1f",
@@ -301,13 +325,31 @@ static void decide(const struct analysis *a, const double *k,
 static void find_regret(const struct analysis *a, struct transfer_report *r)
 {
     const struct curve *last = &a->set.at[a->set.W - 1];
-    double own = curve_value(last, a->set.y, last->c, last->x);
-    double base = curve_value(last, a->set.y, last->c, a->set.at[0].x);
 
-    r->regret = expm1(base - own);
+    r->regret = regret(a, a->set.y, last->c, a->set.at[0].x, last->x);
     interval(a->regret, &r->regret_lo, &r->regret_hi);
     r->regret_lo = fmin(r->regret_lo, r->regret);
     r->regret_hi = fmax(r->regret_hi, r->regret);
+}
+
+/* Without the spread of levels, a win is that of these seeds alone. */
+static void qualify_wider(const struct analysis *a, struct transfer_report *r)
+{
+    const struct curve *c = NULL;
+    size_t used = strlen(r->wider_reason);
+
+    for (int w = a->set.W - 1; w >= 0; w--)
+        if (!curve_level_known(&a->set, &a->set.at[w]))
+            c = &a->set.at[w];
+    if (!c || r->wider_is_better < 0)
+        return;
+    r->wider_is_better = -1;
+    snprintf(r->wider_reason + used, sizeof(r->wider_reason) - used,
+             c->seeds < 2
+                 ? " in these runs, but a single seed leaves unknown how much "
+                   "a seed shifts a whole curve, add seeds"
+                 : " in these runs, but the seeds differ between learning "
+                   "rates, run the same ones at every rate");
 }
 
 /* One-sided, for each pair of neighbouring widths at the narrowest width's
@@ -378,6 +420,7 @@ static int judge(struct analysis *a, struct transfer_report *r,
     decide(a, k, r);
     find_regret(a, r);
     find_wider(a, r);
+    qualify_wider(a, r);
     return MUP_OK;
 }
 

@@ -25,6 +25,7 @@ struct planted {
     double curvature, skew; /* relative loss per octave^2; 0 = parabola */
     double noise;           /* of log loss */
     double cliff;           /* octaves above x* from which runs diverge */
+    double gain;            /* of loss per width */
 };
 
 static const struct planted usual = { .widths = 4,
@@ -35,7 +36,8 @@ static const struct planted usual = { .widths = 4,
                                       .at = -6.2,
                                       .curvature = 0.01,
                                       .noise = 0.003,
-                                      .cliff = 100 };
+                                      .cliff = 100,
+                                      .gain = 0.1 };
 
 /* Linex: c d^2 near 0, steeper to the right for skew > 0. */
 static double valley(const struct planted *p, double d)
@@ -62,7 +64,7 @@ static int plant(const struct planted *p, int simulation,
         for (double x = p->lo; x <= p->hi + 1e-9; x += p->spacing)
             for (int s = 0; s < p->seeds; s++) {
                 double d = x - p->at - p->slope * w;
-                double y = log(3 - 0.1 * w) + valley(p, d) + level[s] +
+                double y = log(3 - p->gain * w) + valley(p, d) + level[s] +
                            p->noise * random_normal(&key, at++);
 
                 assert_true(n < MAX_RUNS);
@@ -362,6 +364,10 @@ static void an_optimum_at_the_cliff_is_bracketed_not_at_the_edge(void **state)
     assert_int_equal(r.optimum[0].edge, 0);
     assert_float_equal(r.optimum[0].log2_lr, -5, 1e-9);
     assert_true(r.optimum[0].log2_lr_hi > -4.2); /* up to the cliff at 2^-4 */
+    /* All optima are one rate, whatever lies between it and the cliff. */
+    assert_true(r.regret_lo >= 0);
+    assert_true(r.regret_lo <= r.regret && r.regret <= r.regret_hi);
+    assert_true(r.regret_hi < 0.1); /* noise 0.3 %, neighbours 0.2 to 3 % */
 }
 
 static void a_carried_rate_that_diverges_costs_infinitely(void **state)
@@ -399,6 +405,115 @@ static void wider_is_better_follows_the_levels(void **state)
     p.noise = 0.1;
     analyse(&p, 1, &r);
     assert_int_equal(r.wider_is_better, -1);
+}
+
+/* Equal widths, levels of 0.6 %: 95 % sure may be wrong in 5 %, and 3 sigma of
+ * 120 simulations are 6 %. */
+static void two_seeds_know_that_seeds_shift_whole_curves(void **state)
+{
+    struct planted p = usual;
+    struct transfer_report r;
+    int better = 0, clear = 0;
+
+    (void)state;
+    p.seeds = p.widths = 2;
+    for (int i = 0; i < 120; i++) {
+        p.gain = 0;
+        analyse(&p, i, &r);
+        better += r.wider_is_better == 1;
+    }
+    assert_true(better <= 0.11 * 120);
+    p.widths = 4;
+    for (int i = 0; i < 20; i++) {
+        p.gain = 0.2; /* 7 % a width, against levels of 0.6 % */
+        analyse(&p, i, &r);
+        clear += r.wider_is_better == 1;
+    }
+    assert_true(clear >= 18);
+}
+
+static void one_seed_cannot_say_whether_wider_is_better(void **state)
+{
+    struct planted p = usual;
+    struct transfer_run runs[MAX_RUNS];
+    struct transfer_report r;
+    struct mup_error err;
+    int n, kept = 0;
+
+    (void)state;
+    p.seeds = 1;
+    analyse(&p, 1, &r);
+    assert_int_equal(r.wider_is_better, -1);
+    assert_non_null(strstr(r.wider_reason, "a single seed leaves unknown"));
+    p.seeds = 2; /* but not the same two at every rate */
+    n = plant(&p, 1, runs);
+    for (int i = 0; i < n; i++) {
+        runs[i].seed += log2(runs[i].lr) > -6.5 ? 10 : 0;
+        runs[kept++] = runs[i];
+    }
+    assert_int_equal(transfer_analyse(runs, kept, 1, &r, &err), MUP_OK);
+    assert_int_equal(r.wider_is_better, -1);
+    assert_non_null(strstr(r.wider_reason, "the same ones at every rate"));
+}
+
+/* The middle of three widths, all known equally well, has no say in the
+ * slope. */
+static void a_middle_width_at_the_edge_pulls_nothing(void **state)
+{
+    struct transfer_run runs[MAX_RUNS];
+    struct planted p = usual;
+    struct transfer_report r;
+    struct mup_error err;
+    int n, kept;
+
+    (void)state;
+    p.widths = 3;
+    p.noise = 0;
+    for (p.slope = -1; p.slope <= 1; p.slope += 2) {
+        for (int end = -1; end <= 1; end += 2) {
+            n = plant(&p, 1, runs);
+            kept = 0;
+            /* Cut the middle width's grid at its optimum. */
+            for (int i = 0; i < n; i++)
+                if (runs[i].width != 64 ||
+                    end * (log2(runs[i].lr) - (p.at + p.slope)) < 0.3)
+                    runs[kept++] = runs[i];
+            assert_int_equal(transfer_analyse(runs, kept, 1, &r, &err), MUP_OK);
+            assert_int_equal(r.optimum[1].edge, end);
+            assert_int_equal(r.verdict, TRANSFER_DRIFTS);
+            assert_null(strstr(r.reason, "hide more"));
+        }
+    }
+    p.slope = 0; /* an unknown optimum still forbids "stable" */
+    n = plant(&p, 1, runs);
+    kept = 0;
+    for (int i = 0; i < n; i++)
+        if (runs[i].width != 64 || log2(runs[i].lr) < -5.9)
+            runs[kept++] = runs[i];
+    assert_int_equal(transfer_analyse(runs, kept, 1, &r, &err), MUP_OK);
+    assert_int_equal(r.verdict, TRANSFER_INCONCLUSIVE);
+    assert_non_null(strstr(r.reason, "width 64"));
+}
+
+/* 1001 rates, of which 900 lie in the valley, and the fit takes 512. */
+static void a_dense_grid_is_fitted_around_its_best_rate(void **state)
+{
+    struct planted p = usual;
+    struct transfer_report r;
+
+    (void)state;
+    p.widths = p.seeds = 1;
+    p.lo = -8;
+    p.hi = -4;
+    p.spacing = 0.004;
+    p.at = -5;
+    p.curvature = 0.005;
+    p.noise = 0;
+    analyse(&p, 1, &r);
+    assert_int_equal(r.optimum[0].points, FIT_MAX_POINTS);
+    assert_true(r.optimum[0].window_lo < -5.5);
+    assert_true(r.optimum[0].window_hi > -4.5);
+    assert_float_equal(r.optimum[0].log2_lr, -5, 1e-6); /* no noise */
 }
 
 static void three_rates_fall_back_to_the_grid_without_a_verdict(void **state)
@@ -492,6 +607,10 @@ int main(void)
         cmocka_unit_test(an_optimum_at_the_cliff_is_bracketed_not_at_the_edge),
         cmocka_unit_test(a_carried_rate_that_diverges_costs_infinitely),
         cmocka_unit_test(wider_is_better_follows_the_levels),
+        cmocka_unit_test(two_seeds_know_that_seeds_shift_whole_curves),
+        cmocka_unit_test(one_seed_cannot_say_whether_wider_is_better),
+        cmocka_unit_test(a_middle_width_at_the_edge_pulls_nothing),
+        cmocka_unit_test(a_dense_grid_is_fitted_around_its_best_rate),
         cmocka_unit_test(three_rates_fall_back_to_the_grid_without_a_verdict),
         cmocka_unit_test(a_single_width_has_an_optimum_and_no_verdict),
         cmocka_unit_test(bad_runs_are_usage_errors_and_leave_the_report),
