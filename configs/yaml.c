@@ -226,9 +226,25 @@ static int take(struct builder *b, const yaml_event_t *event,
     }
 }
 
+/* Is there a tab among what a line (from 1) begins with? */
+static int tab_indents(const char *text, size_t bytes, int line)
+{
+    const char *end = text + bytes;
+
+    while (--line > 0) {
+        text = memchr(text, '\n', (size_t)(end - text));
+        if (!text)
+            return 0;
+        text++;
+    }
+    while (text < end && (*text == ' ' || *text == '-'))
+        text++;
+    return text < end && *text == '\t';
+}
+
 /* Reader errors carry an offset instead of a mark. */
 static int syntax_error(const struct builder *b, const yaml_parser_t *parser,
-                        const char *text, struct mup_error *err)
+                        const char *text, size_t bytes, struct mup_error *err)
 {
     struct yaml_node here = { .line = (int)parser->problem_mark.line + 1 };
 
@@ -239,12 +255,16 @@ static int syntax_error(const struct builder *b, const yaml_parser_t *parser,
         for (size_t i = 0; i < parser->problem_offset; i++)
             here.line += text[i] == '\n';
     }
-    return yaml_fail(&b->doc, &here, err, "not YAML: %s",
-                     parser->problem ? parser->problem : "syntax error");
+    return yaml_fail(&b->doc, &here, err, "not YAML: %s%s",
+                     parser->problem ? parser->problem : "syntax error",
+                     parser->error == YAML_SCANNER_ERROR &&
+                             tab_indents(text, bytes, here.line)
+                         ? "; indent with blanks, not tabs"
+                         : "");
 }
 
 static int build(struct builder *b, yaml_parser_t *parser, const char *text,
-                 struct mup_error *err)
+                 size_t bytes, struct mup_error *err)
 {
     int rc = MUP_OK, done = 0;
 
@@ -252,7 +272,7 @@ static int build(struct builder *b, yaml_parser_t *parser, const char *text,
         yaml_event_t event;
 
         if (!yaml_parser_parse(parser, &event))
-            return syntax_error(b, parser, text, err);
+            return syntax_error(b, parser, text, bytes, err);
         rc = take(b, &event, err);
         done = event.type == YAML_STREAM_END_EVENT;
         yaml_event_delete(&event);
@@ -278,7 +298,7 @@ int yaml_open_text(const char *text, size_t bytes, const char *path,
         return rc;
     }
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
-    rc = build(&b, &parser, text, err);
+    rc = build(&b, &parser, text, bytes, err);
     yaml_parser_delete(&parser);
     free(b.key);
     if (rc == MUP_OK)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "model/file.h"
+#include "sweep/corpora.h"
 #include "sweep/jobs.h"
 #include "sweep/pool.h"
 #include "sweep/sampler.h"
@@ -37,6 +38,7 @@ struct driver {
     int deaths_in_a_row;
     double shown_s;
     char last_failure[512];
+    int failure; /* status of all failures; MUP_NEGATIVE once they differ */
 };
 
 static void resolve_label(const struct driver *d, int64_t index, char *out,
@@ -79,9 +81,11 @@ static void current_progress(const struct driver *d, struct sweep_progress *out)
                             (double)w->steps;
     }
     jobs_progress(&view, out);
-    if (out->best_trial)
+    if (out->best_trial) {
         resolve_label(d, out->best_trial - 1, out->best_text,
                       sizeof(out->best_text));
+        jobs_say_mean(out);
+    }
 }
 
 static void show(struct driver *d, int now)
@@ -123,6 +127,22 @@ static int is_disk_full(const char *sentence)
 {
     return strstr(sentence, strerror(ENOSPC)) != NULL ||
            strstr(sentence, strerror(EDQUOT)) != NULL;
+}
+
+/* May another attempt end otherwise?  Not where a file is missing or closed to
+ * us, nor where the config or the data is at fault. */
+static int may_heal(int status, const char *sentence)
+{
+    static const int final[] = {
+        ENOENT, EACCES, EPERM, EROFS, EISDIR, ENOTDIR
+    };
+
+    if (status != MUP_OK && status != MUP_SYSTEM && status != MUP_DEVICE)
+        return 0;
+    for (size_t i = 0; i < sizeof(final) / sizeof(final[0]); i++)
+        if (strstr(sentence, strerror(final[i])))
+            return 0;
+    return 1;
 }
 
 /* --- results --- */
@@ -204,11 +224,13 @@ static int record(struct driver *d, const struct trial *t,
     return record_both(d, t, 1, err);
 }
 
-static int record_failure(struct driver *d, int64_t index, const char *why,
-                          struct mup_error *err)
+/* status: of the run, MUP_NEGATIVE where it left none. */
+static int record_failure(struct driver *d, int64_t index, int status,
+                          const char *why, struct mup_error *err)
 {
     struct trial t;
 
+    d->failure = !d->failure || d->failure == status ? status : MUP_NEGATIVE;
     fill_trial(d, index, &t);
     snprintf(t.error, sizeof(t.error), "%.255s", why);
     snprintf(d->last_failure, sizeof(d->last_failure), "trial %lld: %.400s",
@@ -248,7 +270,7 @@ static int record_events(struct driver *d, int64_t index,
 
     fill_result(d, index, e, &t);
     if (t.state == TRIAL_FAILED)
-        return record_failure(d, index,
+        return record_failure(d, index, MUP_USAGE,
                               "the run has no finite value of the metric "
                               "(val_bpb needs byte-level tokens); choose "
                               "another metric",
@@ -288,14 +310,14 @@ static int requeue(struct driver *d, int64_t index, int died,
 }
 
 /* An attempt ended without a result, for a reason that may pass. */
-static int retry(struct driver *d, int64_t index, const char *why,
+static int retry(struct driver *d, int64_t index, int status, const char *why,
                  struct mup_error *err)
 {
     struct job *j = &d->jobs.job[index];
 
     if (j->deaths + 1 >= d->space->sweep.max_attempts) {
         j->deaths++;
-        return record_failure(d, index, why, err);
+        return record_failure(d, index, status, why, err);
     }
     note(d, index, why, "it is started again from its last checkpoint");
     return requeue(d, index, 1, err);
@@ -332,7 +354,7 @@ static int on_end(struct driver *d, struct pool_worker *w,
 {
     int64_t index = w->job;
     char why[600];
-    int taken = 0, rc;
+    int taken = 0, status, rc;
 
     end_busy(d, w);
     if (m->status == MUP_OK || m->status == MUP_DIVERGED)
@@ -343,19 +365,22 @@ static int on_end(struct driver *d, struct pool_worker *w,
     if (m->status == MUP_STOPPED)
         return requeue(d, index, 0, err);
     if (is_disk_full(m->error)) {
+        /* Its own remedy may be another folder: this one is the sweep's. */
+        const char *remedy = strstr(m->error, "; free some space");
+
         mup_fail(err, MUP_SYSTEM,
-                 "%.500s; the sweep has stopped and keeps all results: free "
+                 "%.*s; the sweep has stopped and keeps all results: free "
                  "some space and run the same command again",
-                 m->error);
+                 remedy ? (int)(remedy - m->error) : 500, m->error);
         stop_on(d, err);
         return requeue(d, index, 0, err);
     }
     snprintf(why, sizeof(why), "%s",
              m->error[0] ? m->error : "the run left no result");
-    if (m->status == MUP_OK || m->status == MUP_SYSTEM ||
-        m->status == MUP_DEVICE)
-        return retry(d, index, why, err);
-    return record_failure(d, index, why, err);
+    status = m->status ? m->status : MUP_NEGATIVE;
+    if (may_heal(m->status, why))
+        return retry(d, index, status, why, err);
+    return record_failure(d, index, status, why, err);
 }
 
 static int on_message(struct driver *d, struct pool_worker *w,
@@ -394,7 +419,7 @@ static int on_death(struct driver *d, struct pool_worker *w, const char *how,
     if (d->stopping || w->polite)
         return requeue(d, index, 0, err);
     snprintf(why, sizeof(why), "lost its worker, which %.400s", how);
-    return retry(d, index, why, err);
+    return retry(d, index, MUP_NEGATIVE, why, err);
 }
 
 static int start_trial(struct driver *d, struct pool_worker *w, int64_t index,
@@ -604,8 +629,10 @@ static int conclude(struct driver *d, const struct sweep_progress *p,
                         (long long)p->trials);
     if (p->failed)
         return mup_fail(
-            err, MUP_NEGATIVE, "%lld of %lld trials failed; the last was %s",
-            (long long)p->failed, (long long)p->trials, d->last_failure);
+            err,
+            p->failed == p->trials && d->failure ? d->failure : MUP_NEGATIVE,
+            "%lld of %lld trials failed; the last was %s", (long long)p->failed,
+            (long long)p->trials, d->last_failure);
     return MUP_OK;
 }
 
@@ -616,6 +643,7 @@ int sweep_run(const struct space *space, const char *dir, const char *program,
     struct driver *d = calloc(1, sizeof(*d));
     struct sigaction ignore, before;
     struct sweep_progress p = { 0 };
+    struct corpora corpora = { 0 };
     int rc;
 
     if (!d)
@@ -628,7 +656,9 @@ int sweep_run(const struct space *space, const char *dir, const char *program,
     memset(&ignore, 0, sizeof(ignore));
     ignore.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &ignore, &before);
-    rc = store_open(dir, space, &d->store, err);
+    rc = corpora_open(space, &corpora, err); /* before anything is made */
+    if (!rc)
+        rc = store_open_corpora(dir, space, &corpora, &d->store, err);
     if (!rc)
         rc = prepare(d, program, err);
     if (!rc) {
@@ -651,6 +681,7 @@ int sweep_run(const struct space *space, const char *dir, const char *program,
         *result = p;
     jobs_clear(&d->jobs);
     store_close(d->store);
+    corpora_clear(&corpora);
     free(d);
     sigaction(SIGPIPE, &before, NULL);
     return rc;

@@ -22,9 +22,12 @@ struct sweep_progress {
     int64_t trials, done, running, waiting, diverged, failed;
     double eta_s; /* negative: unknown */
     double flops_done, flops_total;
-    int64_t best_trial; /* 0 = none yet */
+    /* What sweep_winner would choose now: the trial of its first seed, 0 = none
+     * yet, and the mean over its best_seeds finished seeds. */
+    int64_t best_trial;
     double best_value;
-    char best_text[256]; /* "mup width 64 lr 2^-6" */
+    int64_t best_seeds;
+    char best_text[256]; /* "mup width 64 lr 2^-6, mean of 3 seeds" */
     int64_t retried;
 };
 
@@ -39,8 +42,11 @@ struct sweep_hooks {
  * start as "program worker".  Writes sweep.yaml and base.yaml (the study with
  * every override, itself a sweep file), study.db, trials/<id>/, workers.log,
  * and at the end the exports.  MUP_STOPPED when asked to stop (workers save
- * first), MUP_NEGATIVE if trials failed for good (a rerun tries them again),
- * MUP_SYSTEM when the disk is full (all results are kept). */
+ * first), MUP_NEGATIVE if trials failed for good (a rerun tries them again; if
+ * all failed for one reason, its status), MUP_SYSTEM when the disk is full (all
+ * results are kept).  Data that cannot be read is refused before anything is
+ * written, and so is another text than the study was started with
+ * (corpora.h). */
 int sweep_run(const struct space *space, const char *dir, const char *program,
               const struct sweep_hooks *hooks, struct sweep_progress *result,
               struct mup_error *err);

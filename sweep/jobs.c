@@ -111,6 +111,20 @@ static int add_job(struct jobs *jobs, int64_t i, const struct trial *t,
     return MUP_OK;
 }
 
+/* Configurations are numbered without gaps, so trials bound them. */
+static int make_scores(struct jobs *jobs, struct mup_error *err)
+{
+    for (int64_t i = 0; i < jobs->n; i++)
+        if (jobs->job[i].config >= jobs->n_configs)
+            jobs->n_configs = jobs->job[i].config + 1;
+    if (jobs->n_configs > jobs->n)
+        return mup_fail(err, MUP_CORRUPT,
+                        "configuration %lld of the study is out of order",
+                        (long long)jobs->n_configs - 1);
+    jobs->score = calloc((size_t)jobs->n_configs + 1, sizeof(*jobs->score));
+    return jobs->score ? MUP_OK : mup_fail(err, MUP_SYSTEM, "out of memory");
+}
+
 int jobs_load(struct store *store, struct jobs *out, struct trial **trials,
               struct mup_error *err)
 {
@@ -126,6 +140,8 @@ int jobs_load(struct store *store, struct jobs *out, struct trial **trials,
         rc = mup_fail(err, MUP_SYSTEM, "out of memory");
     for (int64_t i = 0; i < jobs.n && !rc; i++)
         rc = add_job(&jobs, i, &list[i], err);
+    if (!rc)
+        rc = make_scores(&jobs, err);
     if (!rc)
         rc = store_property(store, "workers", workers, sizeof(workers), err);
     if (rc) {
@@ -146,6 +162,7 @@ void jobs_clear(struct jobs *jobs)
 {
     free(jobs->job);
     free(jobs->order);
+    free(jobs->score);
     memset(jobs, 0, sizeof(*jobs));
 }
 
@@ -364,24 +381,80 @@ void jobs_requeue(struct jobs *jobs, int64_t index)
         jobs->next = j->place;
 }
 
-/* The best that muP has reached at its widest model so far (or anything, where
- * nothing is muP). */
-static int is_better(const struct job *a, const struct job *b)
+static int is_candidate(const struct job *j, int mup, int64_t width)
 {
-    int a_mup = a->parametrization == MUP_MUP;
-    int b_mup = b->parametrization == MUP_MUP;
+    return (!mup || j->parametrization == MUP_MUP) && j->width == width;
+}
 
-    if (a_mup != b_mup)
-        return a_mup;
-    if (a->width != b->width)
-        return a->width > b->width;
-    return a->value < b->value;
+/* Is configuration a better than b?  No diverged seed, then more seeds, then
+ * the lower mean. */
+static int beats(const struct job_score *a, const struct job_score *b)
+{
+    if ((a->bad > 0) != (b->bad > 0))
+        return b->bad > 0;
+    if (a->n != b->n)
+        return a->n > b->n;
+    return a->sum / (double)a->n < b->sum / (double)b->n;
+}
+
+/* The widest width at which a trial is done, under muP if mup. */
+static int64_t widest(const struct jobs *jobs, int mup)
+{
+    int64_t width = 0;
+
+    for (int64_t i = 0; i < jobs->n; i++) {
+        const struct job *j = &jobs->job[i];
+
+        if (j->state == TRIAL_DONE && j->width > width &&
+            is_candidate(j, mup, j->width))
+            width = j->width;
+    }
+    return width;
+}
+
+/* Scores by configuration over all members of that width. */
+int jobs_winner(const struct jobs *jobs, struct job_score *out)
+{
+    int mup = widest(jobs, 1) > 0;
+    int64_t width = widest(jobs, mup);
+    const struct job_score *best = NULL;
+
+    memset(jobs->score, 0, (size_t)jobs->n_configs * sizeof(*jobs->score));
+    for (int64_t i = 0; i < jobs->n; i++) {
+        const struct job *j = &jobs->job[i];
+        struct job_score *s = &jobs->score[j->config];
+
+        if (!is_candidate(j, mup, width))
+            continue;
+        if (j->state == TRIAL_DONE) {
+            if (!s->n++)
+                s->first = i;
+            s->sum += j->value;
+        }
+        s->bad += j->state == TRIAL_DIVERGED || j->state == TRIAL_FAILED;
+    }
+    for (int64_t c = 0; c < jobs->n_configs; c++)
+        if (jobs->score[c].n && (!best || beats(&jobs->score[c], best)))
+            best = &jobs->score[c];
+    if (best)
+        *out = *best;
+    return best != NULL;
+}
+
+void jobs_say_mean(struct sweep_progress *p)
+{
+    size_t used = strlen(p->best_text);
+
+    if (p->best_seeds > 1)
+        snprintf(p->best_text + used, sizeof(p->best_text) - used,
+                 "%smean of %lld seeds", used ? ", " : "",
+                 (long long)p->best_seeds);
 }
 
 void jobs_progress(const struct jobs *jobs, struct sweep_progress *out)
 {
     struct sweep_progress p = { .trials = jobs->n, .eta_s = -1 };
-    const struct job *best = NULL;
+    struct job_score best;
     double remaining, speed;
     int64_t open, workers = jobs->workers;
 
@@ -400,11 +473,11 @@ void jobs_progress(const struct jobs *jobs, struct sweep_progress *out)
             p.flops_done += j->flops;
         else if (j->state == TRIAL_RUNNING)
             p.flops_done += j->flops * j->fraction;
-        if (j->state == TRIAL_DONE && (!best || is_better(j, best))) {
-            best = j;
-            p.best_trial = i + 1;
-            p.best_value = j->value;
-        }
+    }
+    if (jobs_winner(jobs, &best)) {
+        p.best_trial = best.first + 1;
+        p.best_value = best.sum / (double)best.n;
+        p.best_seeds = best.n;
     }
     open = p.running + p.waiting;
     remaining = p.flops_total - p.flops_done;

@@ -24,6 +24,13 @@ struct job {
     double value;
 };
 
+/* What a configuration has reached over the seeds at one width. */
+struct job_score {
+    int64_t first;  /* index of the trial with the first seed done */
+    int64_t n, bad; /* seeds done; seeds diverged or failed */
+    double sum;
+};
+
 struct jobs {
     int64_t n;
     struct job *job; /* trial id is index + 1 */
@@ -32,6 +39,8 @@ struct jobs {
     /* What one worker does: model FLOP over seconds of work. */
     double speed_flops, speed_s;
     int64_t workers;
+    int64_t n_configs;
+    struct job_score *score; /* scratch of jobs_winner, one a configuration */
 };
 
 /* The trials of an existing study.  trials: NULL, or takes: caller frees. */
@@ -47,8 +56,14 @@ int64_t jobs_next(struct jobs *jobs);
 /* A trial waits again. */
 void jobs_requeue(struct jobs *jobs, int64_t index);
 
-/* Counts, ETA and the best trial; best_text is left empty. */
+/* The configuration that sweep_winner describes; 0 if nothing is done. */
+int jobs_winner(const struct jobs *jobs, struct job_score *out);
+
+/* Counts, ETA and the winner so far; best_text is left empty. */
 void jobs_progress(const struct jobs *jobs, struct sweep_progress *out);
+
+/* Add to best_text that best_value is a mean, where it is. */
+void jobs_say_mean(struct sweep_progress *p);
 
 /* Model FLOP of a run. */
 int jobs_flops(const struct run_config *config, double *out,

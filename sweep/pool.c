@@ -47,24 +47,67 @@ static int allowed_cores(void)
     return n;
 }
 
-/* Share of the container's cgroup, in cores; 0 if it has no limit. */
-static int quota_cores(void)
+/* The process's place in the v2 tree, the line "0::/a/b"; "" if there is none
+ * or it lies outside of what is mounted here. */
+static void own_cgroup(const char *self, char *out, size_t bytes)
 {
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
+    FILE *f = fopen(self, "r");
+    char line[4096];
+
+    out[0] = '\0';
+    while (f && fgets(line, sizeof(line), f)) {
+        line[strcspn(line, "\n")] = '\0';
+        if (strncmp(line, "0::/", 4) || strstr(line, "/.."))
+            continue;
+        if (strlen(line + 3) < bytes)
+            memcpy(out, line + 3, strlen(line + 3) + 1);
+    }
+    if (f)
+        (void)fclose(f); /* only read from */
+}
+
+static int cgroup_cores(const char *root, const char *group)
+{
+    char path[4096];
     double quota, period;
+    FILE *f = NULL;
     int n = 0;
 
-    if (f && fscanf(f, "%lf %lf", &quota, &period) == 2 && period > 0)
+    if ((size_t)snprintf(path, sizeof(path), "%s%s/cpu.max", root, group) <
+        sizeof(path))
+        f = fopen(path, "r");
+    /* "max 100000" is no limit */
+    if (f && fscanf(f, "%lf %lf", &quota, &period) == 2 && period > 0 &&
+        quota > 0 && quota / period < 1e6)
         n = (int)ceil(quota / period);
     if (f)
         (void)fclose(f); /* only read from */
     return n;
 }
 
+int pool_quota_cores(const char *self, const char *root)
+{
+    char group[2048];
+    int least = 0;
+
+    own_cgroup(self, group, sizeof(group));
+    for (;;) {
+        char *slash = strrchr(group, '/');
+        int n = cgroup_cores(root, group);
+
+        if (n && (!least || n < least))
+            least = n;
+        if (!slash)
+            return least;
+        *slash = '\0';
+    }
+}
+
 int pool_cores(void)
 {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
-    int allowed = allowed_cores(), quota = quota_cores();
+    int allowed = allowed_cores();
+    int quota = pool_quota_cores("/proc/self/cgroup", "/sys/fs/cgroup");
     int n = online < 1 ? 1 : online > 1024 ? 1024 : (int)online;
 
     if (allowed && allowed < n)
@@ -110,8 +153,10 @@ int pool_open(const char *dir, const char *program, int n, struct pool *out,
         return mup_fail(err, MUP_USAGE, "too many workers or too long a path");
     p.log = open(p.log_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (p.log < 0)
-        return mup_fail(err, MUP_SYSTEM, "cannot open '%s': %s", p.log_path,
-                        strerror(errno));
+        return mup_fail(err, MUP_SYSTEM,
+                        "cannot open '%s': %s; make it writable or choose "
+                        "another directory",
+                        p.log_path, strerror(errno));
     p.worker = calloc((size_t)n + 1, sizeof(*p.worker));
     p.environment = make_environment();
     if (!p.worker || !p.environment) {

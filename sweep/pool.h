@@ -60,6 +60,11 @@ int pool_reap(struct pool *pool, struct pool_worker *w, char *how,
 /* Cores that this process may use. */
 int pool_cores(void);
 
+/* Smallest share of the process's cgroup (v2) and those above it, in cores
+ * rounded up; 0 if none has a limit.  self: /proc/self/cgroup; root:
+ * /sys/fs/cgroup. */
+int pool_quota_cores(const char *self, const char *root);
+
 double pool_now_s(void);
 
 #endif

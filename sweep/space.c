@@ -332,6 +332,10 @@ static int read_map(struct space *s, const struct yaml_doc *doc,
 
     if (node->kind != YAML_MAP)
         return yaml_fail(doc, node, err, "'%s' is no map", node->key);
+    if (!node->child)
+        return yaml_fail(doc, node, err,
+                         "'%s' is empty; name a key or remove the line",
+                         node->key);
     for (const struct yaml_node *c = node->child; c && !rc; c = c->next)
         rc = entry(s, doc, c, err);
     return rc;
@@ -450,6 +454,8 @@ static int apply_override(struct space *s, const char *override,
                         override);
     memcpy(key, override, (size_t)(equal - override));
     key[equal - override] = '\0';
+    if (!strcmp(key, "sweep.seeds"))
+        return override_list(s, "seeds", equal + 1, err);
     if (!strncmp(key, "sweep.", 6))
         return config_set(&sweep_schema, &s->sweep, key, equal + 1, err);
     if (!strncmp(key, "parameters.", 11))

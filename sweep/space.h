@@ -96,7 +96,8 @@ extern const struct schema sweep_schema; /* over struct sweep_config alone */
 
 /* Read a sweep file, then overrides: "sweep.x=..." sets the sweep section,
  * "parameters.KEY.min|max|step|values=..." a parameter, any other key the base
- * config; "groups.KEY=a,b" and "seeds=1,2" replace those lists.  All keys are
+ * config; "groups.KEY=a,b" and "sweep.seeds=1,2" (or "seeds=1,2") replace
+ * those lists.  All keys are
  * checked against the run schema, all values parsed; every member of every
  * group must give a valid run config. */
 int space_open(const char *path, char *const *overrides, int n_overrides,

@@ -10,6 +10,25 @@
 #define SPACE_MAX_MEMBERS 4096
 #define SPACE_MAX_TRIALS  1000000
 
+/* The place of node in front of the sentence, or the file alone: what is at
+ * fault may have come from the command line. */
+static int at_node(const struct space *s, const struct yaml_doc *doc,
+                   const struct yaml_node *node, int rc, struct mup_error *err)
+{
+    if (rc && node)
+        return space_at(doc, node, rc, err);
+    if (rc)
+        mup_error_prefix(err, "%s: ", s->path);
+    return rc;
+}
+
+/* The node of a run key under "parameters:" or "groups:", or NULL. */
+static const struct yaml_node *key_node(const struct yaml_doc *doc,
+                                        const char *map, const char *key)
+{
+    return yaml_get(yaml_get(doc->root, map), key);
+}
+
 /* A range with a step becomes the list of its points. */
 static int expand_range(struct space_parameter *p, struct mup_error *err)
 {
@@ -194,18 +213,75 @@ static int load_base(struct space *s, int from_flag, struct mup_error *err)
     return run_config_read(path, s->fixed, s->fixed_count, &s->base, err);
 }
 
+/* The node of the run key that the sentence is about: run_config_check begins
+ * with it, and space_resolve puts the label before that. */
+static const struct yaml_node *node_at_fault(const struct yaml_doc *doc,
+                                             const char *label,
+                                             const char *sentence)
+{
+    static const char *const maps[] = { "groups", "parameters" };
+    size_t skip = strlen(label);
+
+    if (skip && !strncmp(sentence, label, skip))
+        sentence += skip + strspn(sentence + skip, ": ");
+    for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++) {
+        const struct yaml_node *map = yaml_get(doc->root, maps[i]);
+
+        for (const struct yaml_node *c = map ? map->child : NULL; c;
+             c = c->next) {
+            size_t n = c->key ? strlen(c->key) : 0;
+
+            if (n && !strncmp(sentence, c->key, n) &&
+                !strchr("abcdefghijklmnopqrstuvwxyz_.", sentence[n]))
+                return c;
+        }
+    }
+    return NULL;
+}
+
+/* Members are tried in order, so the one before in the last group that is not
+ * at its first value was valid: that group's value is what is wrong. */
+static const struct yaml_node *group_at_fault(const struct space *s,
+                                              const struct yaml_doc *doc,
+                                              int64_t member)
+{
+    for (int g = s->n_groups - 1; g >= 0; g--) {
+        if (member % s->group[g].n_values)
+            return key_node(doc, "groups", s->group[g].key);
+        member /= s->group[g].n_values;
+    }
+    return NULL;
+}
+
+/* The run config of a point, with the place of what makes it invalid. */
+static int try_point(const struct space *s, const struct yaml_doc *doc,
+                     const struct space_point *point, int64_t member,
+                     const struct yaml_node *suspect, struct mup_error *err)
+{
+    struct mup_error why = { 0 };
+    struct run_config config;
+    char label[160];
+    int rc = space_resolve(s, point, member, s->seeds[0], &config, &why);
+
+    if (!rc)
+        return MUP_OK;
+    space_label(s, point, member, label, sizeof(label));
+    if (!suspect)
+        suspect = node_at_fault(doc, label, why.text);
+    (void)mup_fail(err, rc, "%s", why.text);
+    return at_node(s, doc, suspect, rc, err);
+}
+
 /* Every member must be a valid run, and so must the ends of the parameters
  * (on the first and the last member: the middle ones lie between). */
-static int check_members(const struct space *s, const struct space_point *first,
-                         struct mup_error *err)
+static int check_members(const struct space *s, const struct yaml_doc *doc,
+                         const struct space_point *first, struct mup_error *err)
 {
     int64_t members = space_members(s);
     int rc = MUP_OK;
 
     for (int64_t m = 0; m < members && !rc; m++) {
-        struct run_config config;
-
-        rc = space_resolve(s, first, m, s->seeds[0], &config, err);
+        rc = try_point(s, doc, first, m, group_at_fault(s, doc, m), err);
         for (int p = 0; p < s->n_parameters && !rc; p++) {
             const struct space_parameter *q = &s->parameter[p];
             int ends = q->n_values ? q->n_values : 2;
@@ -219,7 +295,8 @@ static int check_members(const struct space *s, const struct space_point *first,
                     memcpy(point.value[p], q->values[i], SPACE_TEXT_BYTES);
                 else
                     space_number_text(q, i ? q->max : q->min, point.value[p]);
-                rc = space_resolve(s, &point, m, s->seeds[0], &config, err);
+                rc = try_point(s, doc, &point, m,
+                               key_node(doc, "parameters", q->key), err);
             }
         }
     }
@@ -242,21 +319,28 @@ static int check_size(const struct space *s, struct mup_error *err)
     return MUP_OK;
 }
 
-static int finish_parameters(struct space *s, struct mup_error *err)
+static int finish_parameters(struct space *s, const struct yaml_doc *doc,
+                             struct mup_error *err)
 {
     int rc = MUP_OK;
 
     for (const char *c = s->sweep.name; *c; c++)
         if ((unsigned char)*c < ' ')
-            return mup_fail(err, MUP_USAGE,
-                            "'name' has a line break or control character");
+            return at_node(
+                s, doc, yaml_get(doc->root, "name"),
+                mup_fail(err, MUP_USAGE,
+                         "'name' has a line break or control character"),
+                err);
     for (int p = 0; p < s->n_parameters && !rc; p++)
-        rc = finish_parameter(s, &s->parameter[p], err);
+        rc = at_node(s, doc, key_node(doc, "parameters", s->parameter[p].key),
+                     finish_parameter(s, &s->parameter[p], err), err);
     if (!rc && s->sweep.method != SPACE_GRID && !s->sweep.run_cap)
-        rc = mup_fail(err, MUP_USAGE,
-                      "method %s needs 'run_cap', the number of "
-                      "configurations",
-                      sampler_get(s->sweep.method)->name);
+        rc = at_node(s, doc, yaml_get(doc->root, "method"),
+                     mup_fail(err, MUP_USAGE,
+                              "method %s needs 'run_cap', the number of "
+                              "configurations",
+                              sampler_get(s->sweep.method)->name),
+                     err);
     return rc;
 }
 
@@ -271,42 +355,43 @@ static int default_seed(struct space *s, struct mup_error *err)
     return MUP_OK;
 }
 
-static int check_runs(struct space *s, struct mup_error *err)
+static int check_runs(struct space *s, const struct yaml_doc *doc,
+                      struct mup_error *err)
 {
     struct space_point first;
     struct run_config config;
     int rc = check_size(s, err);
 
     if (rc)
-        return rc;
+        return at_node(s, doc, NULL, rc, err);
     sampler_propose(s, 0, NULL, 0, &first);
+    rc = try_point(s, doc, &first, 0, NULL, err);
+    if (rc)
+        return rc;
     rc = space_resolve(s, &first, 0, s->seeds[0], &config, err);
     if (!rc)
         rc = config_require(&run_schema, &config, err);
     if (rc)
-        return rc;
+        return at_node(s, doc, NULL, rc, err);
     s->base = config;
-    return check_members(s, &first, err);
+    return check_members(s, doc, &first, err);
 }
 
 int space_finish(struct space *s, const struct yaml_doc *doc, int base_flag,
                  struct mup_error *err)
 {
-    int rc = finish_parameters(s, err);
+    int rc = finish_parameters(s, doc, err);
 
-    if (rc) {
-        mup_error_prefix(err, "%s: ", s->path);
+    if (rc)
         return rc;
-    }
-    rc = load_base(s, base_flag, err); /* these two name their own place */
+    rc = load_base(s, base_flag, err);
+    /* A file that cannot be read is named here, a bad one names its own line.
+     */
+    if (rc == MUP_SYSTEM && s->sweep.base[0] && !base_flag)
+        return at_node(s, doc, yaml_get(doc->root, "base"), rc, err);
     if (!rc)
         rc = default_seed(s, err);
     if (!rc)
         rc = read_enqueue(s, doc, err);
-    if (rc)
-        return rc;
-    rc = check_runs(s, err);
-    if (rc)
-        mup_error_prefix(err, "%s: ", s->path);
-    return rc;
+    return rc ? rc : check_runs(s, doc, err);
 }

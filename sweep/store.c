@@ -307,6 +307,29 @@ static int agree_spec(struct store *s, const struct space *space,
     return rc;
 }
 
+/* A study reads one text under one name, however often it is continued. */
+static int agree_corpora(struct store *s, const struct corpora *corpora,
+                         const char *dir, struct mup_error *err)
+{
+    int rc = MUP_OK;
+
+    for (int64_t i = 0; i < corpora->n && !rc; i++) {
+        const struct corpus *c = &corpora->corpus[i];
+        char before[sizeof(c->hash)];
+
+        rc = store_property(s, c->name, before, sizeof(before), err);
+        if (!rc && !before[0])
+            rc = store_set_property(s, c->name, c->hash, err);
+        else if (!rc && strcmp(before, c->hash))
+            rc = mup_fail(err, MUP_USAGE,
+                          "the text behind %s is not what the study in '%s' "
+                          "was started with (hash %s, now %s); restore it or "
+                          "choose another directory",
+                          c->name, dir, before, c->hash);
+    }
+    return rc;
+}
+
 static int read_number(struct store *s, const char *sql, int *out,
                        struct mup_error *err)
 {
@@ -355,7 +378,8 @@ static int create_tables(struct store *s, struct mup_error *err)
 }
 
 static int open_writer(struct store *s, const struct space *space,
-                       const char *dir, struct mup_error *err)
+                       const struct corpora *corpora, const char *dir,
+                       struct mup_error *err)
 {
     int version = 0, rc;
 
@@ -382,6 +406,8 @@ static int open_writer(struct store *s, const struct space *space,
         rc = create_tables(s, err);
     if (!rc)
         rc = agree_spec(s, space, dir, err);
+    if (!rc && corpora)
+        rc = agree_corpora(s, corpora, dir, err);
     if (!rc)
         rc = store_commit(s, err);
     else
@@ -408,10 +434,18 @@ static int lock_path(const char *dir, char *out, size_t bytes,
 static int take_lock(struct store *s, const char *dir, struct mup_error *err)
 {
     char path[1100], what[1200];
+    struct mup_error why = { 0 };
     int rc = lock_path(dir, path, sizeof(path), err);
 
     snprintf(what, sizeof(what), "the sweep in '%s'", dir);
-    return rc ? rc : lock_take(path, what, &s->lock, err);
+    if (rc)
+        return rc;
+    rc = lock_take(path, what, &s->lock, &why);
+    if (rc == MUP_SYSTEM)
+        return mup_fail(err, rc,
+                        "%.800s; choose a directory that can be written",
+                        why.text);
+    return rc ? mup_fail(err, rc, "%s", why.text) : MUP_OK;
 }
 
 int store_has_driver(const char *dir, char *host, size_t bytes, long *pid)
@@ -424,6 +458,13 @@ int store_has_driver(const char *dir, char *host, size_t bytes, long *pid)
 
 int store_open(const char *dir, const struct space *space, struct store **out,
                struct mup_error *err)
+{
+    return store_open_corpora(dir, space, NULL, out, err);
+}
+
+int store_open_corpora(const char *dir, const struct space *space,
+                       const struct corpora *corpora, struct store **out,
+                       struct mup_error *err)
 {
     struct store *s = calloc(1, sizeof(*s));
     int rc;
@@ -440,7 +481,7 @@ int store_open(const char *dir, const struct space *space, struct store **out,
     if (!rc)
         rc = take_lock(s, dir, err);
     if (!rc)
-        rc = open_writer(s, space, dir, err);
+        rc = open_writer(s, space, corpora, dir, err);
     if (rc)
         store_close(s);
     else

@@ -4,6 +4,7 @@
 #ifndef SWEEP_STORE_H
 #define SWEEP_STORE_H
 
+#include "sweep/corpora.h"
 #include "sweep/space.h"
 
 enum trial_state {
@@ -45,6 +46,11 @@ struct store;
  * grew; its trials then get their new member numbers. */
 int store_open(const char *dir, const struct space *space, struct store **out,
                struct mup_error *err);
+/* The same, and the texts must be those that the study was started with
+ * (MUP_USAGE); they are properties of the study, "data.train PATH". */
+int store_open_corpora(const char *dir, const struct space *space,
+                       const struct corpora *corpora, struct store **out,
+                       struct mup_error *err);
 /* Read-only; never waits for the writer. */
 int store_open_readonly(const char *dir, struct store **out,
                         struct mup_error *err);

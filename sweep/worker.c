@@ -127,8 +127,10 @@ static int lock_dir(struct worker *w, int *fd, struct mup_error *err)
     snprintf(path, sizeof(path), "%s/worker.lock", w->job.dir);
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (*fd < 0)
-        return mup_fail(err, MUP_SYSTEM, "cannot open '%s': %s", path,
-                        strerror(errno));
+        return mup_fail(err, MUP_SYSTEM,
+                        "cannot open '%s': %s; make it writable or choose "
+                        "another directory for the sweep",
+                        path, strerror(errno));
     while (flock(*fd, LOCK_EX | LOCK_NB)) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return mup_fail(err, MUP_SYSTEM, "cannot lock '%s': %s", path,

@@ -17,10 +17,11 @@
 
 /* Learning rates at which the fake trainer misbehaves. */
 #define LR_DIVERGES  0.5
-#define LR_DIES      0.25    /* at every attempt */
-#define LR_USAGE     0.125   /* refuses its config */
-#define LR_DIES_ONCE 0.0625  /* after its first checkpoint */
-#define LR_NO_SPACE  0.03125 /* while the file "full" lies in the sweep */
+#define LR_DIES      0.25     /* at every attempt */
+#define LR_USAGE     0.125    /* refuses its config */
+#define LR_DIES_ONCE 0.0625   /* after its first checkpoint */
+#define LR_NO_SPACE  0.03125  /* while the file "full" lies in the sweep */
+#define LR_NO_FILE   0.015625 /* misses a file at every attempt */
 
 static void pause_us(long us)
 {
@@ -88,8 +89,13 @@ static int fake_misbehave(double lr, const char *dir, const struct fake *f,
     if (lr == LR_USAGE)
         return mup_fail(err, MUP_USAGE, "'%s' cannot be trained", dir);
     if (lr == LR_NO_SPACE && !access(path, F_OK))
-        return mup_fail(err, MUP_SYSTEM, "cannot write '%s/state': %s", dir,
-                        strerror(ENOSPC));
+        return mup_fail(err, MUP_SYSTEM,
+                        "cannot write '%s/state': %s; free some "
+                        "space or choose another folder",
+                        dir, strerror(ENOSPC));
+    if (lr == LR_NO_FILE)
+        return mup_fail(err, MUP_SYSTEM, "cannot open '%s/text': %s", dir,
+                        strerror(ENOENT));
     if (lr == LR_DIES || (lr == LR_DIES_ONCE && f->step == 0)) {
         fprintf(stderr, "about to fall\n");
         if (lr == LR_DIES_ONCE) {

@@ -25,128 +25,7 @@
 #include "sweep/sampler.h"
 #include "sweep/worker.h"
 #include "tests/fake_trainer.h"
-
-/* --- a study in a folder --- */
-
-struct study {
-    char dir[64], program[1024];
-    struct space space;
-    struct sweep_hooks hooks;
-    struct sweep_progress result;
-    struct mup_error err;
-    int calls;   /* of should_stop */
-    int stop_at; /* the call that says stop; 0 = never */
-    int kill_every, kill_signal;
-    unsigned random;
-    int notes;
-    char note[1024];
-};
-
-/* Kill the worker of a random trial: fake events tell its pid. */
-static void kill_some_worker(struct study *s)
-{
-    char path[1100], *text, *at;
-    size_t bytes;
-    unsigned trial;
-
-    s->random = s->random * 1664525u + 1013904223u;
-    trial = 1 + (s->random >> 16) % 12;
-    snprintf(path, sizeof(path), "%s/trials/%u/events.jsonl", s->dir, trial);
-    if (file_read(path, 1 << 20, &text, &bytes, NULL))
-        return;
-    for (at = text; strstr(at, "\"pid\":");)
-        at = strstr(at, "\"pid\":") + 6;
-    if (at != text && !strstr(text, "\"done\""))
-        kill((pid_t)strtol(at, NULL, 10), s->kill_signal);
-    free(text);
-}
-
-static int should_stop(void *context)
-{
-    struct study *s = context;
-
-    s->calls++;
-    if (s->kill_every && s->calls % s->kill_every == 0)
-        kill_some_worker(s);
-    return s->stop_at && s->calls >= s->stop_at;
-}
-
-static void take_note(void *context, const char *sentence)
-{
-    struct study *s = context;
-
-    s->notes++;
-    snprintf(s->note, sizeof(s->note), "%s", sentence);
-}
-
-static void open_study(struct study *s, const char *text)
-{
-    space_close(&s->space);
-    if (space_open_text(text, strlen(text), "s.yaml", &s->space, &s->err))
-        fail_msg("%s", s->err.text);
-}
-
-static int set_up(void **state)
-{
-    struct study *s = calloc(1, sizeof(*s));
-    ssize_t n;
-
-    snprintf(s->dir, sizeof(s->dir), "/tmp/test-driver-XXXXXX");
-    n = readlink("/proc/self/exe", s->program, sizeof(s->program) - 1);
-    if (!mkdtemp(s->dir) || n < 0)
-        return 1;
-    s->program[n] = '\0';
-    s->hooks = (struct sweep_hooks){ s, NULL, should_stop, take_note };
-    setenv("FAKE_TRAINER", "1", 1);
-    unsetenv("FAKE_STEP_US");
-    *state = s;
-    return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag,
-                      struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
-static int tear_down(void **state)
-{
-    struct study *s = *state;
-
-    space_close(&s->space);
-    nftw(s->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    free(s);
-    return 0;
-}
-
-static int run(struct study *s)
-{
-    s->calls = s->notes = 0;
-    memset(&s->result, 0, sizeof(s->result));
-    memset(&s->err, 0, sizeof(s->err));
-    return sweep_run(&s->space, s->dir, s->program, &s->hooks, &s->result,
-                     &s->err);
-}
-
-static void run_well(struct study *s)
-{
-    if (run(s))
-        fail_msg("%s", s->err.text);
-}
-
-static int64_t read_trials(const struct study *s, struct trial **out)
-{
-    struct store *store;
-    int64_t n;
-
-    assert_int_equal(store_open_readonly(s->dir, &store, NULL), MUP_OK);
-    assert_int_equal(store_trials(store, out, &n, NULL), MUP_OK);
-    store_close(store);
-    return n;
-}
+#include "tests/sweep_fixture.inc.h"
 
 static void make_file(const struct study *s, const char *name)
 {
@@ -357,6 +236,39 @@ static void a_refused_config_fails_at_once(void **state)
     free(t);
 }
 
+static void what_cannot_heal_is_not_tried_again(void **state)
+{
+    struct study *s = *state;
+    struct trial *t;
+
+    open_study(s, "workers: 1\nparameters:\n  train.lr: [0.015625, 0.01]\n"
+                  "  train.steps: {value: 20}\n");
+    assert_int_equal(run(s), MUP_NEGATIVE);
+    assert_int_equal(s->notes, 1);
+    read_trials(s, &t);
+    assert_int_equal(t[0].state, TRIAL_FAILED);
+    assert_int_equal(t[0].attempt, 1);
+    assert_int_equal(t[1].state, TRIAL_DONE);
+    free(t);
+}
+
+static void when_all_trials_fail_alike_their_status_is_the_sweeps(void **state)
+{
+    struct study *s = *state;
+
+    open_study(s, "workers: 1\nparameters:\n  train.lr: [0.015625]\n"
+                  "  train.steps: {value: 20}\nseeds: [1, 2]\n");
+    assert_int_equal(run(s), MUP_SYSTEM);
+    assert_non_null(strstr(s->err.text, "2 of 2 trials failed"));
+    assert_int_equal(run(s), MUP_SYSTEM); /* a rerun is no other case */
+    tear_down(state);
+    set_up(state);
+    s = *state;
+    open_study(s, "workers: 1\nparameters:\n  train.lr: [0.015625, 0.125]\n"
+                  "  train.steps: {value: 20}\n");
+    assert_int_equal(run(s), MUP_NEGATIVE); /* two reasons */
+}
+
 static void a_full_disk_stops_the_sweep_and_loses_nothing(void **state)
 {
     struct study *s = *state;
@@ -369,7 +281,8 @@ static void a_full_disk_stops_the_sweep_and_loses_nothing(void **state)
     make_file(s, "full");
     assert_int_equal(run(s), MUP_SYSTEM);
     assert_non_null(strstr(s->err.text, strerror(ENOSPC)));
-    assert_non_null(strstr(s->err.text, "free some space"));
+    assert_non_null(strstr(s->err.text, "free some space and run"));
+    assert_null(strstr(s->err.text, "another folder")); /* one remedy */
     n = read_trials(s, &t);
     assert_int_equal(t[0].state, TRIAL_DONE);
     for (int64_t i = 1; i < n; i++)
@@ -679,6 +592,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_killed_worker_costs_nothing_but_time),
         cmocka_unit_test(a_trial_that_always_dies_fails_alone),
         cmocka_unit_test(a_refused_config_fails_at_once),
+        cmocka_unit_test(what_cannot_heal_is_not_tried_again),
+        cmocka_unit_test(when_all_trials_fail_alike_their_status_is_the_sweeps),
         cmocka_unit_test(a_full_disk_stops_the_sweep_and_loses_nothing),
         cmocka_unit_test(a_stopped_sweep_continues_as_if_nothing_had_happened),
         cmocka_unit_test(killed_and_terminated_workers_lose_nothing),

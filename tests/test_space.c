@@ -162,22 +162,29 @@ static void mistakes_are_refused_with_their_place(void **state)
     refused("parameters:\n  train.lrr: [1]\n", "'train.lr'", "s.yaml:2: ");
     refused(LR "groups:\n  model.with: [32]\n", "'model.width'", "s.yaml:4: ");
     refused("parameters:\n  train.lr: [-1]\n", "train.lr", "s.yaml:2: ");
-    refused("parameters:\n  train.lr: {min: 1, max: 2}\n", "step", "s.yaml: ");
-    refused("method: random\n" LR, "run_cap", "s.yaml: ");
+    refused("parameters:\n  train.lr: {min: 1, max: 2}\n", "step",
+            "s.yaml:2: ");
+    refused("method: random\n" LR, "run_cap", "s.yaml:1: ");
     refused("method: bayes\n" LR, "grid|random|sobol", "s.yaml:1: ");
     refused("parameters:\n  train.lr: {distribution: log_uniform, min: -6, "
             "max: -2}\n",
             "log_uniform_values", "s.yaml:2: ");
     refused("method: random\nrun_cap: 1\nparameters:\n  train.lr: "
             "{distribution: log_uniform_values, min: 0, max: 1}\n",
-            "above 0", "s.yaml: ");
-    refused("parameters:\n  train.lr: {min: 1}\n", "min and max", "s.yaml: ");
+            "above 0", "s.yaml:4: ");
+    refused("parameters:\n  train.lr: {min: 1}\n", "min and max", "s.yaml:2: ");
+    refused(LR "  train.beta1:\n    min: 0.9\n    max: 0.5\n", "not below",
+            "s.yaml:3: ");
+    refused("parameters: {}\n", "empty", "s.yaml:1: ");
+    refused(LR "groups: {}\n", "empty", "s.yaml:3: ");
+    refused("seed: 1\nparameters:\n\ttrain.lr: [1]\n", "not tabs",
+            "s.yaml:3: ");
     refused("parameters:\n  train.lr: {}\n", "empty", "s.yaml:2: ");
     refused("parameters:\n  train.lr: []\n", "list of values", "s.yaml:2: ");
     refused("parameters:\n  train.lr: {values: [1], mu: 3}\n", "'mu'",
             "s.yaml:2: ");
     refused("parameters:\n  train.seed: [1, 2]\n", "seeds", "s.yaml:2: ");
-    refused(LR "groups:\n  train.lr: [1]\n", "both", "s.yaml: ");
+    refused(LR "groups:\n  train.lr: [1]\n", "both", "s.yaml:2: ");
     refused(LR "seeds: 3\n", "list", "s.yaml:3: ");
     refused(LR "seeds: [1, 1]\n", "twice", "s.yaml:3: ");
     refused(LR "seeds: [-1]\n", "train.seed", "s.yaml:3: ");
@@ -192,10 +199,17 @@ static void mistakes_are_refused_with_their_place(void **state)
     refused(LR "enqueue: [{train.lr: 0.5}, {train.lr: 2^-1}]\n", "twice",
             "s.yaml:3: ");
     refused("seeds: [1]\n", "train.lr", "s.yaml: ");
-    refused(LR "groups:\n  model.width: [32, 40]\n", "40", "s.yaml: ");
-    refused(LR "groups:\n  model.width: [32, 40]\n", "width 40", "s.yaml: ");
+    refused(LR "groups:\n  model.width: [32, 40]\n", "40", "s.yaml:4: ");
+    refused(LR "groups:\n  model.width: [32, 40]\n", "width 40", "s.yaml:4: ");
+    /* The group that is at fault, not the one that varies fastest. */
+    refused(LR "groups:\n  model.width: [32, 40]\n  model.layers: [1, 2]\n",
+            "width 40", "s.yaml:4: ");
+    refused(LR "groups:\n  model.layers: [1, 2]\n  model.width: [32, 40]\n",
+            "width 40", "s.yaml:5: ");
+    refused(LR "groups:\n  model.layers: [1, 2]\n  model.width: [40, 32]\n",
+            "width 40", "s.yaml:5: ");
     refused("parameters:\n  train.lr: [1]\n  model.top_k: [2, 16]\n",
-            "top_k 16", "s.yaml: ");
+            "top_k 16", "s.yaml:3: ");
     refused("[1, 2]\n", "no map", "s.yaml");
     refused("method: random\nrun_cap: 1000000\n" LR "seeds: [1, 2]\n",
             "more than", "s.yaml: ");
@@ -285,10 +299,37 @@ static void overrides_reach_every_part_of_the_file(void **state)
     assert_int_equal(chdir(dir), 0);
     assert_int_equal(unlink("base.yaml"), 0);
     assert_int_equal(space_open(path, NULL, 0, &s, &err), MUP_SYSTEM);
+    assert_non_null(strstr(err.text, "/sweep.yaml:1: "));
     assert_non_null(strstr(err.text, "base.yaml"));
     assert_int_equal(unlink(path), 0);
     assert_int_equal(chdir("/"), 0);
     assert_int_equal(rmdir(dir), 0);
+}
+
+static void every_key_of_a_sweep_file_is_a_flag(void **state)
+{
+    char path[] = "/tmp/test-space-XXXXXX";
+    char *overrides[] = { (char *)"sweep.seeds=7,8",
+                          (char *)"sweep.method=random",
+                          (char *)"sweep.run_cap=3" };
+    char *bad[] = { (char *)"sweep.seeds=1,x" };
+    struct mup_error err = { 0 };
+    struct space s;
+
+    (void)state;
+    assert_true(close(mkstemp(path)) == 0);
+    write_text(path, LR);
+    if (space_open(path, overrides, 3, &s, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(s.n_seeds, 2);
+    assert_int_equal(s.seeds[0], 7);
+    assert_int_equal(s.seeds[1], 8);
+    assert_int_equal(s.sweep.method, SPACE_RANDOM);
+    assert_int_equal(s.sweep.run_cap, 3);
+    space_close(&s);
+    assert_int_equal(space_open(path, bad, 1, &s, &err), MUP_USAGE);
+    assert_non_null(strstr(err.text, "--sweep.seeds=1,x: "));
+    assert_int_equal(unlink(path), 0);
 }
 
 static void a_dump_reads_back_to_the_same_study(void **state)
@@ -399,6 +440,7 @@ int main(void)
         cmocka_unit_test(a_file_of_wandb_keys_reads_unchanged),
         cmocka_unit_test(an_enqueued_point_is_completed_from_the_base),
         cmocka_unit_test(overrides_reach_every_part_of_the_file),
+        cmocka_unit_test(every_key_of_a_sweep_file_is_a_flag),
         cmocka_unit_test(a_dump_reads_back_to_the_same_study),
         cmocka_unit_test(a_study_may_grow_but_not_change),
     };

@@ -407,6 +407,21 @@ static void commits_survive_kill_9(void **state)
     sqlite3_close(db);
 }
 
+static void a_lock_that_cannot_be_made_says_what_to_do(void **state)
+{
+    struct folder *f = *state;
+    struct mup_error err = { 0 };
+    struct store *s = NULL;
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s/study.lock", f->dir);
+    assert_int_equal(mkdir(path, 0755), 0); /* stops root too */
+    assert_int_equal(store_open(f->dir, &f->space, &s, &err), MUP_SYSTEM);
+    assert_non_null(strstr(err.text, "study.lock"));
+    assert_non_null(strstr(err.text, "; choose a directory"));
+    assert_null(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +435,7 @@ int main(void)
         cmocka_unit_test(another_specification_is_refused_and_growth_accepted),
         cmocka_unit_test(a_reader_needs_no_driver_and_no_write_permission),
         cmocka_unit_test(a_damaged_file_is_a_sentence),
+        cmocka_unit_test(a_lock_that_cannot_be_made_says_what_to_do),
         cmocka_unit_test(commits_survive_kill_9),
     };
 
