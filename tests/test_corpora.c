@@ -114,13 +114,14 @@ static void the_best_is_the_lowest_mean_and_no_lucky_seed(void **state)
         { .config = 0, .state = TRIAL_DIVERGED, .value = NAN },
         { .config = 1, .state = TRIAL_DONE, .value = 2.25 },
         { .config = 2, .state = TRIAL_DONE, .value = 2.75 },
+        { .config = 0, .state = TRIAL_DONE, .value = 1.0 },
     };
     struct job_score score[3];
-    struct jobs jobs = { .n = 6, .job = job, .n_configs = 3, .score = score };
+    struct jobs jobs = { .n = 7, .job = job, .n_configs = 3, .score = score };
     struct sweep_progress p;
 
     (void)state;
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 7; i++)
         job[i].width = 32;
     jobs_progress(&jobs, &p);
     assert_int_equal(p.best_trial, 2);
