@@ -227,7 +227,9 @@ static void put_verdicts(FILE *out, const json_t *list)
         else
             fputs("<td class=n>&ndash;</td>", out);
         if (json_is_true(json_object_get(r, "diverges")))
-            fputs("<td class=n><span class=bad>diverges</span></td>", out);
+            fputs("<td class=n><span class=bad>makes the widest diverge</span>"
+                  "</td>",
+                  out);
         else
             put_number(out, "%.2f %%", 100 * json_value(r, "value"));
         fputs("<td>", out);
@@ -240,6 +242,10 @@ static void put_verdicts(FILE *out, const json_t *list)
         fprintf(out, "<p class=note>%s: ", display_name(json_text(p, "name")));
         put_rich(out, json_text(p, "reason"));
         fputs("; ", out);
+        if (isfinite(json_value(json_object_get(p, "drift"), "value"))) {
+            put_rich(out, json_text(json_object_get(p, "regret"), "reason"));
+            fputs("; ", out);
+        }
         put_rich(out, json_text(p, "wider_reason"));
         fputs(".</p>\n", out);
     }
@@ -326,6 +332,24 @@ static void put_coord_rows(FILE *out, const json_t *rows)
     fputs("</table></div>\n", out);
 }
 
+/* The row that decides: ", worst `logits` with slope +0.60 at step 5". */
+static void put_decisive(FILE *out, const json_t *check)
+{
+    const json_t *row = json_array_get(json_object_get(check, "rows"), 0);
+
+    if (!row)
+        return;
+    fputs(", worst <code>", out);
+    put_text(out, json_text(row, "name"));
+    fputs("</code> ", out);
+    if (isfinite(json_value(row, "slope")))
+        fprintf(out, "with slope %+.2f at step %.0f", json_value(row, "slope"),
+                json_value(row, "step"));
+    else
+        fprintf(out, "without a slope (zero or not finite) at step %.0f",
+                json_value(row, "step"));
+}
+
 static void put_coord(FILE *out, const char *dir, const json_t *checks)
 {
     const json_t *c;
@@ -344,12 +368,13 @@ static void put_coord(FILE *out, const char *dir, const json_t *checks)
         fprintf(out, " (%.0f of %.0f slopes fail)", json_value(n, "FAIL"),
                 json_value(n, "FAIL") + json_value(n, "ok") +
                     json_value(n, "expected") + json_value(n, "inconclusive"));
+        put_decisive(out, c);
     }
     fputs(".</p>\n", out);
     put_picture(out, dir, PLOT_COORD,
                 "Size of activations, updates and logits against width, a line "
                 "a training step. Flat lines: the step does the same at every "
-                "width.");
+                "width. The title tells the step that decides, drawn bold.");
     json_array_foreach(checks, i, c)
     {
         fprintf(out,
@@ -483,9 +508,12 @@ static void put_reproduce(FILE *out, const json_t *report)
             json_value(study, "diverged"), json_value(study, "failed"),
             json_value(study, "waiting"));
     put_text(out, json_text(study, "created"));
-    fputs(". Run again, each command continues where it stopped; the numbers "
-          "repeat bit for bit on the same machine.</p>\n",
-          out);
+    fputs(
+        ". Paths are relative to the folder these commands are run in. On the "
+        "same folders each continues where it stopped; on new ones (another "
+        "<code>-o</code>) the numbers repeat bit for bit on the same "
+        "machine.</p>\n",
+        out);
     if (*sweep) {
         fputs("<details><summary>sweep.yaml</summary><pre>", out);
         put_text(out, sweep);

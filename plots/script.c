@@ -397,12 +397,20 @@ static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
     const json_t *p = json_array_get(panels, k);
     const json_t *steps = json_object_get(p, "steps");
     int n = (int)json_array_size(steps);
-    char title[256], c[8];
+    char title[256], slope[32], c[8];
 
+    if (n == 0) { /* this check did not record the tensor */
+        fprintf(out, "set multiplot next\n");
+        return;
+    }
     put_coord_range(out, panels, json_text(p, "name"));
-    snprintf(title, sizeof(title), "%s\nslope %+.2f at step %g   %s",
-             json_text(p, "name"), json_value(p, "slope"),
-             json_value(p, "step"), json_text(p, "verdict"));
+    if (isfinite(json_value(p, "slope")))
+        snprintf(slope, sizeof(slope), "slope %+.2f", json_value(p, "slope"));
+    else
+        snprintf(slope, sizeof(slope), "no slope");
+    snprintf(title, sizeof(title), "%s\n%s at step %g   %s",
+             json_text(p, "name"), slope, json_value(p, "step"),
+             json_text(p, "verdict"));
     /* put_quoted drops the line break: two strings, joined by gnuplot. */
     title[strlen(json_text(p, "name"))] = '\0';
     fprintf(out, "set title ");
@@ -418,12 +426,15 @@ static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
         fprintf(out, "unset ylabel\n");
     fprintf(out, "plot ");
     for (int i = 0; i < n; i++) {
+        double step = json_number_value(json_array_get(steps, (size_t)i));
+        int decides = step == json_value(p, "step");
+
         series_color(i, n, c);
         fprintf(out,
-                "%s'coord.dat' index %d using 1:2 with linespoints pt 7 ps 0.4 "
-                "lw 1.8 lc rgb '%s' title 'step %g'",
-                i ? ", \\\n  " : "", first + i, c,
-                json_number_value(json_array_get(steps, (size_t)i)));
+                "%s'coord.dat' index %d using 1:2 with linespoints pt 7 ps %s "
+                "lw %s lc rgb '%s' title 'step %g'",
+                i ? ", \\\n  " : "", first + i, decides ? "0.7" : "0.4",
+                decides ? "3.4" : "1.6", c, step);
     }
     fputc('\n', out);
 }

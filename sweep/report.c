@@ -5,12 +5,15 @@
  *   study            {name, created, metric, trials, done, diverged, failed,
  *                    waiting}
  *   parametrizations [{name, caption, verdict, reason, drift {value, lo, hi},
- *                    regret {value, lo, hi, diverges}, wider_is_better
+ *                    regret {value, lo, hi, diverges, reason},
+ *                    wider_is_better
  *                    "yes|no|unknown", wider_reason, optima [{width, lr,
  *                    log2_lr, lo, hi, loss, grid_log2_lr, grid_loss,
  *                    curvature, margin, points, seeds, edge, degree,
  *                    diverged}]}]; drift in octaves per doubling of width,
- *                    intervals of 95 %, margin null = nothing diverged
+ *                    intervals of 95 %, margin null = nothing diverged;
+ *                    drift and regret null = one width, or, for regret,
+ *                    divergence: the reasons say which
  *   warnings         [sentence]
  *   axes             {log2_lr [lo, hi], loss [lo, hi]} that show the optima
  *   coord            see report_files.h: checks
@@ -34,6 +37,7 @@
 
 #include "model/config.h"
 #include "model/file.h"
+#include "sweep/report_commands.h"
 #include "sweep/report_data.h"
 #include "sweep/report_files.h"
 #include "sweep/report_text.h"
@@ -76,33 +80,41 @@ static int usable(const struct transfer_run *runs, int n, double width)
     return 0;
 }
 
-/* Runs of one parametrization, widths that only diverged left out with a
- * warning. */
+static int has_width(const struct transfer_run *runs, int n, double width)
+{
+    for (int i = 0; i < n; i++)
+        if (runs[i].width == width)
+            return 1;
+    return 0;
+}
+
+/* Runs of one parametrization, widths that only diverged left out with one
+ * warning each. */
 static int select_runs(const struct report_data *d, int parametrization,
                        struct transfer_run *out, json_t *warnings)
 {
-    int n = 0, kept = 0;
-    double told = 0;
+    int n = 0;
 
     for (int i = 0; i < d->n; i++)
         if (d->run[i].parametrization == parametrization)
             out[n++] = (struct transfer_run){ d->run[i].width, d->run[i].lr,
                                               d->run[i].seed, d->run[i].value };
-    for (int i = 0; i < n; i++) {
-        if (usable(out, n, out[i].width))
+    for (int i = 0; i < d->n; i++) {
+        double width = d->run[i].width;
+        int kept = 0;
+
+        if (!has_width(out, n, width) || usable(out, n, width))
             continue;
-        if (out[i].width != told)
-            warn(warnings,
-                 "%s, width %g: every learning rate has a diverged run, so "
-                 "the width is left out; add lower rates",
-                 mup_parametrization_name(parametrization), out[i].width);
-        told = out[i].width;
-        out[i].width = -out[i].width; /* marked; removed below */
+        warn(warnings,
+             "%s, width %g: every learning rate has a diverged run, so "
+             "the width is left out; add lower rates",
+             mup_parametrization_name(parametrization), width);
+        for (int k = 0; k < n; k++)
+            if (out[k].width != width)
+                out[kept++] = out[k];
+        n = kept;
     }
-    for (int i = 0; i < n; i++)
-        if (out[i].width > 0)
-            out[kept++] = out[i];
-    return kept;
+    return n;
 }
 
 static int analyse(const struct report_data *d, struct report *r,
@@ -153,10 +165,12 @@ static json_t *transfer_json(int parametrization,
 {
     json_t *optima = json_array();
     json_t *regret = interval(t->regret, t->regret_lo, t->regret_hi);
-    char caption[128];
+    char caption[128], why[256];
 
     report_caption(t, caption, sizeof(caption));
+    report_regret(t, why, sizeof(why));
     json_object_set_new(regret, "diverges", json_boolean(isinf(t->regret)));
+    json_object_set_new(regret, "reason", json_string(why));
     for (int w = 0; w < t->n_widths; w++)
         json_array_append_new(optima, optimum_json(&t->optimum[w]));
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o}", "name",
@@ -370,31 +384,6 @@ static json_t *file_text(const char *dir, const char *name)
     return o ? o : json_null();
 }
 
-static json_t *commands_json(const struct report_data *d, const json_t *checks,
-                             const json_t *target)
-{
-    json_t *list = json_array();
-    const json_t *check;
-    size_t i;
-
-    warn(list, "mutransfer sweep %s/sweep.yaml -o %s", d->dir, d->dir);
-    json_array_foreach(checks, i, check)
-    {
-        const char *p =
-            json_string_value(json_object_get(check, "parametrization"));
-
-        warn(list,
-             "mutransfer coord-check %s/base.yaml --mup.parametrization=%s -o "
-             "%s/coord-%s",
-             d->dir, p ? p : "mup", d->dir, p ? p : "mup");
-    }
-    if (json_is_object(target))
-        warn(list, "mutransfer launch %s/target.yaml --local 1 -o %s/target",
-             d->dir, d->dir);
-    warn(list, "mutransfer report %s", d->dir);
-    return list;
-}
-
 /* ---- all of it ------------------------------------------------------------
  */
 
@@ -434,7 +423,7 @@ static int write_data(const struct report_data *d, const struct report *r,
     if (rc == MUP_OK)
         rc = target_json(d, &target, err);
     if (rc == MUP_OK)
-        json_object_set_new(root, "commands", commands_json(d, checks, target));
+        json_object_set_new(root, "commands", report_commands(d->dir, checks));
     /* An absent value (NULL) is not set; a set one is taken. */
     (void)json_object_set_new(root, "losses", losses);
     (void)json_object_set_new(root, "load", load);

@@ -101,9 +101,9 @@ static json_t *summary(const json_t *check)
                                          "FAIL" };
     const json_t *rows = json_object_get(check, "rows");
     json_t *out = json_object(), *counts = json_object();
-    static const char *const copied[] = { "parametrization", "verdict",
-                                          "widths",          "seeds",
-                                          "steps",           "worst" };
+    static const char *const copied[] = {
+        "parametrization", "verdict", "widths", "seeds", "steps", "lr", "worst"
+    };
     int count[4] = { 0 };
 
     for (size_t i = 0; i < json_array_size(rows); i++)
@@ -123,24 +123,60 @@ static json_t *summary(const json_t *check)
 /* ---- panels ---------------------------------------------------------------
  */
 
-/* The quantity of a kind whose size depends most on width at the last step. */
-static const char *telling_name(const json_t *check, const char *quantity)
+/* The worst row, of one kind of quantity unless that is NULL, or NULL. */
+static const json_t *worst_row(const json_t *check, const char *quantity)
 {
-    const json_t *rows = json_object_get(check, "rows"), *best = NULL;
-    double last = 0;
+    const json_t *rows = json_object_get(check, "rows"), *worst = NULL;
 
-    for (size_t i = 0; i < json_array_size(rows); i++)
-        last = fmax(last, number(json_array_get(rows, i), "step"));
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *row = json_array_get(rows, i);
 
-        if (strcmp(text(row, "quantity"), quantity) ||
-            number(row, "step") < last)
+        if (quantity && strcmp(text(row, "quantity"), quantity))
             continue;
-        if (!best || distance(row) > distance(best))
-            best = row;
+        worst = !worst || worse(row, worst) ? row : worst;
     }
-    return best ? text(best, "name") : NULL;
+    return worst;
+}
+
+struct panels {
+    const json_t *row[N_QUANTITIES + 2]; /* names a tensor */
+    int n;
+};
+
+static void add_panel(struct panels *p, const json_t *row)
+{
+    if (!row)
+        return;
+    for (int i = 0; i < p->n; i++)
+        if (!strcmp(text(p->row[i], "name"), text(row, "name")))
+            return;
+    p->row[p->n++] = row;
+}
+
+/* Tensors of the picture, the same for every check: for each kind of quantity
+ * the one that decided a check that did not pass, or else the worst of the
+ * first check, and then what decided and has no place yet. */
+static struct panels choose_panels(const json_t *const *check, int n)
+{
+    struct panels p = { .n = 0 };
+    const json_t *decides[2] = { NULL, NULL };
+
+    for (int k = 0; k < n; k++)
+        if (strcmp(text(check[k], "verdict"), "PASS"))
+            decides[k] = worst_row(check[k], NULL);
+    for (int q = 0; q < N_QUANTITIES; q++) {
+        const json_t *row = NULL;
+
+        /* muP's, the last check, is the one that must pass. */
+        for (int k = 0; k < n; k++)
+            if (decides[k] &&
+                !strcmp(text(decides[k], "quantity"), quantities[q]))
+                row = decides[k];
+        add_panel(&p, row ? row : worst_row(check[0], quantities[q]));
+    }
+    for (int k = 0; k < n; k++)
+        add_panel(&p, decides[k]);
+    return p;
 }
 
 /* The block of one row; every row has one mean a width. */
@@ -165,7 +201,8 @@ static void put_row(FILE *out, const json_t *check, const json_t *row)
     fprintf(out, "\n\n");
 }
 
-/* All steps of name; the panel tells the worst. */
+/* All steps of name, none where the check lacks it; the panel tells the worst,
+ * which decides. */
 static json_t *put_panel(FILE *out, const json_t *check, const char *name)
 {
     const json_t *rows = json_object_get(check, "rows");
@@ -203,6 +240,7 @@ static int write_panels(const char *dir, const json_t *const *check, int n,
                         json_t *panels, struct mup_error *err)
 {
     char path[1024];
+    const struct panels p = choose_panels(check, n);
     struct file_replace f;
     int rc;
 
@@ -214,13 +252,9 @@ static int write_panels(const char *dir, const json_t *const *check, int n,
     if (rc != MUP_OK)
         return rc;
     for (int k = 0; k < n; k++)
-        for (int q = 0; q < N_QUANTITIES; q++) {
-            /* The same tensors in both rows of the picture. */
-            const char *name = telling_name(check[0], quantities[q]);
-
-            if (name)
-                json_array_append_new(panels, put_panel(f.out, check[k], name));
-        }
+        for (int i = 0; i < p.n; i++)
+            json_array_append_new(
+                panels, put_panel(f.out, check[k], text(p.row[i], "name")));
     return file_replace_commit(&f, err);
 }
 

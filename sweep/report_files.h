@@ -31,10 +31,12 @@ int report_write_load(const struct report_data *data, const struct report *r,
                       json_t **out, struct mup_error *err);
 
 /* coord.dat from coord-sp/coord.json and coord-mup/coord.json.  *checks: an
- * array of {parametrization, verdict, widths, seeds, steps, worst, counts,
+ * array of {parametrization, verdict, widths, seeds, steps, lr, worst, counts,
  * rows}, rows being the worst step of each quantity, worst first; *panels: an
  * array of {parametrization, name, quantity, slope, step, verdict, steps,
- * widths, range [least, most]}, the slope and verdict of the worst step. */
+ * widths, range [least, most]}, the slope and verdict of the worst
+ * step; the same tensors for every check, among them those that decide its
+ * verdict. */
 int report_write_coord(const char *dir, json_t **checks, json_t **panels,
                        struct mup_error *err);
 

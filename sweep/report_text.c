@@ -175,3 +175,21 @@ void report_caption(const struct transfer_report *t, char *out, size_t bytes)
                  transfer_verdict_name(t->verdict), t->drift, t->drift_lo,
                  t->drift_hi);
 }
+
+void report_regret(const struct transfer_report *t, char *out, size_t bytes)
+{
+    double from = t->optimum[0].width;
+    double to = t->optimum[t->n_widths > 0 ? t->n_widths - 1 : 0].width;
+
+    if (isnan(t->regret))
+        snprintf(out, bytes, "one width only, nothing is carried");
+    else if (isinf(t->regret))
+        snprintf(out, bytes,
+                 "the rate tuned at width %g makes width %g diverge", from, to);
+    else
+        snprintf(out, bytes,
+                 "the rate tuned at width %g costs %.2f %% of loss at width "
+                 "%g%s",
+                 from, 100 * t->regret, to,
+                 isinf(t->regret_hi) ? ", but may make it diverge" : "");
+}

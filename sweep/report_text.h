@@ -13,6 +13,10 @@ void report_finding(struct report *r);
  * per doubling [-1.10, -0.70]". */
 void report_caption(const struct transfer_report *t, char *out, size_t bytes);
 
+/* What the regret says, beginning with a small letter, without a full stop;
+ * the only answer where it is no number. */
+void report_regret(const struct transfer_report *t, char *out, size_t bytes);
+
 /* Index of the parametrization the finding is about: muP, else the first;
  * -1 for none. */
 int report_main(const struct report *r);

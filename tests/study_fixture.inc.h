@@ -21,6 +21,9 @@ struct study {
     int coord;          /* coordinate checks exist */
     int target;         /* the target run exists */
     const char *groups; /* of mup.parametrization, NULL = [sp, mup] */
+    const char *widths; /* NULL = [32, 64, 128, 256] */
+    int64_t dead;     /* from this width on, seed 1 always diverges; 0: none */
+    const char *name; /* of the folder, NULL = "study" */
 };
 
 static void study_text(const char *dir, const char *name, const char *text)
@@ -131,6 +134,8 @@ static void study_trial(const struct study *s, const struct space *space,
         fail_msg("%s", err.text);
     t->attempt = 1;
     t->loss = study_loss(s, &config, (uint64_t)t->id);
+    if (s->dead > 0 && t->width >= s->dead && t->seed == 1)
+        t->loss = NAN;
     t->value = t->val_loss = t->loss;
     t->state = isfinite(t->loss) ? TRIAL_DONE : TRIAL_DIVERGED;
     t->steps = 300;
@@ -174,10 +179,10 @@ static void study_coord(const struct study *s, const char *name, double slope)
                           k > 0.25 ? "learning rate not divided by width" : "",
                           "mean", mean));
         }
-    check = json_pack("{s:s, s:s, s:[i,i,i,i], s:i, s:i, s:s?, s:o}",
+    check = json_pack("{s:s, s:s, s:[i,i,i,i], s:i, s:i, s:f, s:s?, s:o}",
                       "parametrization", name, "verdict",
                       slope > 0.2 ? "FAIL" : "PASS", "widths", 32, 64, 128, 256,
-                      "seeds", 3, "steps", 5, "worst",
+                      "seeds", 3, "steps", 5, "lr", 0.03125, "worst",
                       slope > 0.2 ? "logits" : NULL, "rows", list);
     text = json_dumps(check, 0);
     assert_non_null(text);
@@ -196,6 +201,7 @@ static void study_target(const struct study *s, const struct space *space)
     config.model.width = 512;
     config.mup.parametrization = MUP_MUP;
     config.train.lr = exp2(-5.8);
+    snprintf(config.data.train, sizeof(config.data.train), "it's text.bin");
     snprintf(dir, sizeof(dir), "%s/target", s->dir);
     study_run_dir(&config, dir, 2.1, 999);
     study_text(dir, "events.jsonl",
@@ -222,8 +228,9 @@ static void study_make(const struct study *s)
              "parameters:\n  train.lr: {distribution: log_uniform_values, "
              "min: 2^-11, max: 2^-2, step: 1}\n"
              "groups:\n  mup.parametrization: %s\n"
-             "  model.width: [32, 64, 128, 256]\nseeds: %s\n",
+             "  model.width: %s\nseeds: %s\n",
              s->groups ? s->groups : "[sp, mup]",
+             s->widths ? s->widths : "[32, 64, 128, 256]",
              s->seeds == 3 ? "[1, 2, 3]" : "[1]");
     study_text(s->dir, "sweep.yaml", text);
     snprintf(path, sizeof(path), "%s/sweep.yaml", s->dir);
@@ -255,7 +262,8 @@ static void study_make(const struct study *s)
 
 static void study_begin(struct study *s)
 {
-    snprintf(s->dir, sizeof(s->dir), "/tmp/mutransfer-study-XXXXXX");
+    snprintf(s->dir, sizeof(s->dir), "/tmp/mutransfer-%s-XXXXXX",
+             s->name ? s->name : "study");
     assert_non_null(mkdtemp(s->dir));
 }
 

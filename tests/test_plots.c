@@ -194,6 +194,38 @@ static void hostile_text_is_drawn_not_executed(void **state)
     study_end(&s);
 }
 
+/* The first check lacks the fifth tensor of the second. */
+static void a_panel_shows_the_step_that_decides(void **state)
+{
+    struct study s = begin();
+    struct mup_error err = { 0 };
+    struct report r;
+    char path[512], *script;
+    json_t *o;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/coord-mup/coord.json", s.dir);
+    o = json_load_file(path, 0, NULL);
+    json_object_set_new(o, "verdict", json_string("FAIL"));
+    json_array_append_new(
+        json_object_get(o, "rows"),
+        json_pack("{s:s, s:s, s:i, s:n, s:f, s:s, s:[n,f,f,f]}", "name", "qk",
+                  "quantity", "attention_logits", "step", 3, "slope",
+                  "expected", 0.0, "verdict", "FAIL", "mean", 1.0, 2.0, 3.0));
+    assert_int_equal(json_dump_file(o, path, 0), 0);
+    json_decref(o);
+    assert_int_equal(report_write(s.dir, &r, &err), MUP_OK);
+    draw(s.dir, PLOT_COORD, PLOT_SVG, NULL);
+    assert_int_equal(plot_script(s.dir, PLOT_COORD, PLOT_SVG, &script, &err),
+                     MUP_OK);
+    assert_non_null(strstr(script, "slope +0.60 at step 2   FAIL"));
+    assert_non_null(strstr(script, "no slope at step 3   FAIL"));
+    assert_non_null(strstr(script, "set multiplot next"));
+    assert_non_null(strstr(script, "lw 3.4"));
+    free(script);
+    study_end(&s);
+}
+
 static void a_folder_name_with_quotes_and_spaces_works(void **state)
 {
     struct study s = begin();
@@ -281,6 +313,9 @@ static void the_page_stands_alone_and_begins_with_the_finding(void **state)
     reproduce = strstr(html, "How to reproduce");
     assert_true(finding && table && reproduce);
     assert_true(finding < table && table < reproduce);
+    assert_non_null(strstr(html,
+                           "worst <code>logits</code> with slope +0.60 at "
+                           "step 2"));
     assert_non_null(strstr(html, "planted &amp; &lt;plain&gt;"));
     assert_non_null(strstr(html, "a &lt;fast&gt; &amp; small one"));
     assert_non_null(strstr(html, "train.corpus.packages.1.name"));
@@ -327,6 +362,7 @@ int main(void)
         cmocka_unit_test(the_terminal_gets_plain_text),
         cmocka_unit_test(the_script_names_the_verdict_of_each_panel),
         cmocka_unit_test(hostile_text_is_drawn_not_executed),
+        cmocka_unit_test(a_panel_shows_the_step_that_decides),
         cmocka_unit_test(a_folder_name_with_quotes_and_spaces_works),
         cmocka_unit_test(without_gnuplot_the_page_appears_without_pictures),
         cmocka_unit_test(a_failed_drawing_leaves_the_old_picture),

@@ -458,6 +458,266 @@ static void a_torn_line_and_a_repeated_step_count_once(void **state)
     study_end(&s);
 }
 
+/* ---- one width, divergence, left-out widths --------------------------------
+ */
+
+static json_t *parametrization(const json_t *report, size_t i)
+{
+    return json_array_get(json_object_get(report, "parametrizations"), i);
+}
+
+static void a_single_width_carries_null_and_a_reason(void **state)
+{
+    struct study s = usual;
+    struct report r;
+    json_t *o, *p, *regret;
+    char *text;
+
+    (void)state;
+    s.groups = "[mup]";
+    s.widths = "[64]";
+    s = begin(s);
+    write_report(&s, &r);
+    text = text_of(&s, "report.json");
+    assert_null(strstr(text, "nan"));
+    free(text);
+    o = load(&s, "report.json");
+    p = parametrization(o, 0);
+    regret = json_object_get(p, "regret");
+    assert_true(
+        json_is_null(json_object_get(json_object_get(p, "drift"), "value")));
+    assert_non_null(strstr(json_string_value(json_object_get(p, "reason")),
+                           "at least two"));
+    assert_true(json_is_null(json_object_get(regret, "value")));
+    assert_true(json_is_false(json_object_get(regret, "diverges")));
+    assert_string_equal(json_string_value(json_object_get(regret, "reason")),
+                        "one width only, nothing is carried");
+    json_decref(o);
+    study_end(&s);
+}
+
+static void a_regret_without_end_is_a_divergence(void **state)
+{
+    struct study s = usual;
+    struct report r;
+    json_t *o, *regret;
+
+    (void)state;
+    s.groups = "[sp]";
+    s.slope[MUP_SP] = -1.2; /* 3.6 octaves in all, and a cliff at 2.9 */
+    s = begin(s);
+    write_report(&s, &r);
+    assert_true(isinf(r.transfer[0].regret));
+    assert_non_null(strstr(r.finding, "makes width 256 diverge"));
+    o = load(&s, "report.json");
+    regret = json_object_get(parametrization(o, 0), "regret");
+    assert_true(json_is_null(json_object_get(regret, "value")));
+    assert_true(json_is_true(json_object_get(regret, "diverges")));
+    assert_string_equal(json_string_value(json_object_get(regret, "reason")),
+                        "the rate tuned at width 32 makes width 256 diverge");
+    json_decref(o);
+    study_end(&s);
+}
+
+/* One seed of three diverges at every rate: the other two do not count. */
+static void every_width_left_out_is_told_once(void **state)
+{
+    struct study s = usual;
+    struct report r;
+    json_t *o;
+    char *text;
+
+    (void)state;
+    s.groups = "[mup]";
+    s.seeds = 3;
+    s.dead = 128;
+    s = begin(s);
+    write_report(&s, &r);
+    assert_int_equal(r.transfer[0].n_widths, 2);
+    o = load(&s, "report.json");
+    text = json_dumps(json_object_get(o, "warnings"), 0);
+    assert_int_equal(count(text, "mup, width 128: every learning rate"), 1);
+    assert_int_equal(count(text, "mup, width 256: every learning rate"), 1);
+    free(text);
+    json_decref(o);
+    study_end(&s);
+}
+
+/* ---- how to reproduce -----------------------------------------------------
+ */
+
+static void assert_command(const json_t *report, size_t i, const char *format,
+                           const char *dir)
+{
+    const char *line = json_string_value(
+        json_array_get(json_object_get(report, "commands"), i));
+    char expected[2048], *at = expected;
+
+    /* D stands for the folder. */
+    for (; *format; format++)
+        at += snprintf(at, sizeof(expected) - (size_t)(at - expected),
+                       *format == 'D' ? "%s" : "%.1s",
+                       *format == 'D' ? dir : format);
+    assert_non_null(line);
+    assert_string_equal(line, expected);
+}
+
+static void commands_repeat_the_checks_as_they_were_made(void **state)
+{
+    struct study s = usual;
+    struct report r;
+    json_t *o;
+
+    (void)state;
+    s.coord = s.target = 1;
+    s = begin(s);
+    write_report(&s, &r);
+    o = load(&s, "report.json");
+    assert_int_equal(json_array_size(json_object_get(o, "commands")), 5);
+    assert_command(o, 0, "mutransfer sweep D/sweep.yaml -o D", s.dir);
+    assert_command(o, 2,
+                   "mutransfer coord-check D/base.yaml --widths 32,64,128,256 "
+                   "--steps 5 --seeds 3 --mup.parametrization=mup "
+                   "--train.lr=0.03125 -o D/coord-mup",
+                   s.dir);
+    /* There is no target.yaml: the config of the run itself. */
+    assert_command(o, 3,
+                   "mutransfer launch D/target/config.yaml --local 1 -o "
+                   "D/target",
+                   s.dir);
+    assert_command(o, 4, "mutransfer report D", s.dir);
+    json_decref(o);
+    study_end(&s);
+}
+
+/* What 'transfer' leaves in a sweep's folder. */
+static void put_transfer(const struct study *s)
+{
+    char *config = text_of(s, "target/config.yaml"), *text, *json;
+    size_t bytes = strlen(config) + 1024;
+
+    text = malloc(bytes);
+    json = malloc(bytes);
+    assert_true(text && json);
+    study_text(s->dir, "wide.yaml", "model: {width: 512}\n");
+    snprintf(text, bytes,
+             "# Written by 'mutransfer transfer %s %s/wide.yaml'.\n%s", s->dir,
+             s->dir, config);
+    snprintf(json, bytes, "{\"sweep_dir\": \"%s\"}", s->dir);
+    study_text(s->dir, "target.yaml", text);
+    study_text(s->dir, "target.transfer.json", json);
+    free(config);
+    free(text);
+    free(json);
+}
+
+static void commands_are_quoted_for_a_shell(void **state)
+{
+    struct study s = usual;
+    struct report r;
+    json_t *o;
+    char wide[512];
+
+    (void)state;
+    s.finished = 4;
+    s.target = 1;
+    s.name = "my $HOME";
+    s = begin(s);
+    put_transfer(&s);
+    write_report(&s, &r);
+    o = load(&s, "report.json");
+    assert_int_equal(json_array_size(json_object_get(o, "commands")), 4);
+    assert_command(o, 0, "mutransfer sweep 'D/sweep.yaml' -o 'D'", s.dir);
+    assert_command(o, 1,
+                   "mutransfer transfer 'D' 'D/wide.yaml' -o 'D/target.yaml' "
+                   "'--data.train=it'\\''s text.bin'",
+                   s.dir);
+    assert_command(o, 2,
+                   "mutransfer launch 'D/target.yaml' --local 1 -o 'D/target'",
+                   s.dir);
+    json_decref(o);
+    /* Without its source it cannot be transferred again, but launched. */
+    snprintf(wide, sizeof(wide), "%s/wide.yaml", s.dir);
+    assert_int_equal(unlink(wide), 0);
+    write_report(&s, &r);
+    o = load(&s, "report.json");
+    assert_command(o, 1,
+                   "mutransfer launch 'D/target.yaml' --local 1 -o 'D/target'",
+                   s.dir);
+    json_decref(o);
+    study_end(&s);
+}
+
+/* ---- coordinate panels ----------------------------------------------------
+ */
+
+static void add_row(const struct study *s, const char *file, const char *name,
+                    const char *quantity, int step, double slope)
+{
+    json_t *check = load(s, file);
+    char path[512];
+
+    json_array_append_new(
+        json_object_get(check, "rows"),
+        json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:s, s:s, s:[f,f,f,f]}",
+                  "name", name, "quantity", quantity, "step", step, "slope",
+                  slope, "lo", slope, "hi", slope, "expected", 0.0, "verdict",
+                  "FAIL", "cause", "planted", "mean", 1.0, 2.0, 4.0, 8.0));
+    json_object_set_new(check, "verdict", json_string("FAIL"));
+    json_object_set_new(check, "worst", json_string(name));
+    snprintf(path, sizeof(path), "%s/%s", s->dir, file);
+    assert_int_equal(json_dump_file(check, path, 0), 0);
+    json_decref(check);
+}
+
+static const json_t *panel(const json_t *report, const char *p,
+                           const char *name)
+{
+    const json_t *o;
+    size_t i;
+
+    json_array_foreach(json_object_get(report, "coord_panels"), i, o)
+    {
+        if (!strcmp(json_string_value(json_object_get(o, "name")), name) &&
+            !strcmp(json_string_value(json_object_get(o, "parametrization")),
+                    p))
+            return o;
+    }
+    fail_msg("there is no panel '%s' of '%s'", name, p);
+    return NULL;
+}
+
+/* Rows that decide, at another step than the last and of a kind that has no
+ * panel of its own. */
+static void the_panels_show_what_decides_the_verdicts(void **state)
+{
+    struct study s = usual;
+    struct report r;
+    json_t *o;
+
+    (void)state;
+    s.finished = 4;
+    s.coord = 1;
+    s = begin(s);
+    add_row(&s, "coord-sp/coord.json", "blocks.0.attn.out", "activation", 2,
+            0.9);
+    add_row(&s, "coord-mup/coord.json", "blocks.1.attn.qk", "attention_logits",
+            3, 0.4);
+    write_report(&s, &r);
+    o = load(&s, "report.json");
+    assert_int_equal(json_array_size(json_object_get(o, "coord_panels")),
+                     2 * 5);
+    assert_true(number(panel(o, "sp", "blocks.0.attn.out"), "step") == 2);
+    assert_true(number(panel(o, "sp", "blocks.0.attn.out"), "slope") == 0.9);
+    assert_true(number(panel(o, "mup", "blocks.1.attn.qk"), "step") == 3);
+    assert_true(number(panel(o, "mup", "blocks.1.attn.qk"), "slope") == 0.4);
+    assert_int_equal(json_array_size(json_object_get(
+                         panel(o, "sp", "blocks.1.attn.qk"), "steps")),
+                     0);
+    json_decref(o);
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,6 +737,12 @@ int main(void)
         cmocka_unit_test(a_damaged_check_is_named_and_the_old_report_stays),
         cmocka_unit_test(a_folder_without_a_study_is_an_error),
         cmocka_unit_test(a_torn_line_and_a_repeated_step_count_once),
+        cmocka_unit_test(a_single_width_carries_null_and_a_reason),
+        cmocka_unit_test(a_regret_without_end_is_a_divergence),
+        cmocka_unit_test(every_width_left_out_is_told_once),
+        cmocka_unit_test(commands_repeat_the_checks_as_they_were_made),
+        cmocka_unit_test(commands_are_quoted_for_a_shell),
+        cmocka_unit_test(the_panels_show_what_decides_the_verdicts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

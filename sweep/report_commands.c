@@ -1,0 +1,233 @@
+#include "sweep/report_commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model/config.h"
+#include "model/file.h"
+
+#define PATH_BYTES 1100
+
+/* A word of a POSIX shell: as it is where nothing in it is special, else
+ * between single quotes. */
+static void put_word(FILE *out, const char *text)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789_-+=:,./@%";
+
+    if (*text && text[strspn(text, plain)] == '\0') {
+        fputs(text, out);
+        return;
+    }
+    fputc('\'', out);
+    for (; *text; text++) {
+        if (*text == '\'')
+            fputs("'\\''", out);
+        else
+            fputc(*text, out);
+    }
+    fputc('\'', out);
+}
+
+/* " prefix + a/b" as one word. */
+static void put_path(FILE *out, const char *dir, const char *name)
+{
+    char path[PATH_BYTES];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    fputc(' ', out);
+    put_word(out, path);
+}
+
+static void put_setting(FILE *out, const char *key, const char *value)
+{
+    char text[FIELD_TEXT_BYTES + 64];
+
+    snprintf(text, sizeof(text), "--%s=%s", key, value);
+    fputc(' ', out);
+    put_word(out, text);
+}
+
+/* ---- the coordinate checks ------------------------------------------------
+ */
+
+static void put_count(FILE *out, const char *option, const json_t *value)
+{
+    if (json_is_integer(value))
+        fprintf(out, " --%s %lld", option,
+                (long long)json_integer_value(value));
+}
+
+/* base.yaml holds every override of the sweep, data included; the rate of the
+ * check is its own. */
+static void put_check(FILE *out, const char *dir, const json_t *check)
+{
+    const json_t *widths = json_object_get(check, "widths"), *w;
+    const json_t *lr = json_object_get(check, "lr");
+    const char *name =
+        json_string_value(json_object_get(check, "parametrization"));
+    char folder[64];
+    size_t i;
+
+    fputs("mutransfer coord-check", out);
+    put_path(out, dir, "base.yaml");
+    json_array_foreach(widths, i, w)
+    {
+        fprintf(out, "%s%.17g", i ? "," : " --widths ", json_number_value(w));
+    }
+    put_count(out, "steps", json_object_get(check, "steps"));
+    put_count(out, "seeds", json_object_get(check, "seeds"));
+    put_setting(out, "mup.parametrization", name ? name : "mup");
+    if (json_is_number(lr))
+        fprintf(out, " --train.lr=%.17g", json_number_value(lr));
+    snprintf(folder, sizeof(folder), "coord-%s", name ? name : "mup");
+    fputs(" -o", out);
+    put_path(out, dir, folder);
+}
+
+/* ---- the target -----------------------------------------------------------
+ */
+
+static void count_difference(void *context, const char *key,
+                             const struct field *field, const char *a,
+                             const char *b)
+{
+    int *n = context;
+
+    (void)key;
+    (void)a;
+    (void)b;
+    *n += field->role != ROLE_RUN;
+}
+
+/* Whether dir/target.yaml describes the run in dir/target. */
+static int is_config_of_target(const char *dir, struct run_config *config)
+{
+    char path[PATH_BYTES];
+    struct run_config run;
+    int differences = 0;
+
+    snprintf(path, sizeof(path), "%s/target.yaml", dir);
+    if (access(path, R_OK) != 0 ||
+        run_config_load(path, NULL, 0, config, NULL) != MUP_OK)
+        return 0;
+    snprintf(path, sizeof(path), "%s/target/config.yaml", dir);
+    if (run_config_load(path, NULL, 0, &run, NULL) != MUP_OK)
+        return 0;
+    config_diff(&run_schema, config, &run, count_difference, &differences);
+    return differences == 0;
+}
+
+/* The file that 'transfer' completed to dir/target.yaml, from the first line
+ * it wrote; the other path in that line is known from target.transfer.json.
+ * 0 where it is not known or gone. */
+static int find_source(const char *dir, char *out, size_t bytes)
+{
+    char path[PATH_BYTES], prefix[PATH_BYTES], *text = NULL, *end;
+    const char *sweep;
+    size_t length;
+    json_t *o;
+    int found = 0;
+
+    snprintf(path, sizeof(path), "%s/target.transfer.json", dir);
+    o = json_load_file(path, 0, NULL);
+    sweep = json_string_value(json_object_get(o, "sweep_dir"));
+    snprintf(prefix, sizeof(prefix), "# Written by 'mutransfer transfer %s ",
+             sweep ? sweep : "");
+    snprintf(path, sizeof(path), "%s/target.yaml", dir);
+    if (sweep &&
+        file_read(path, (size_t)1 << 20, &text, &length, NULL) == MUP_OK &&
+        !strncmp(text, prefix, strlen(prefix)) &&
+        (end = strstr(text, "'.\n")) != NULL && end > text + strlen(prefix)) {
+        *end = '\0';
+        snprintf(out, bytes, "%s", text + strlen(prefix));
+        found = access(out, R_OK) == 0;
+    }
+    free(text);
+    json_decref(o);
+    return found;
+}
+
+static void put_transfer(FILE *out, const char *dir, const char *source,
+                         const struct run_config *target)
+{
+    struct run_config plain;
+    int known = run_config_read(source, NULL, 0, &plain, NULL) == MUP_OK;
+
+    fputs("mutransfer transfer ", out);
+    put_word(out, dir);
+    fputc(' ', out);
+    put_word(out, source);
+    fputs(" -o", out);
+    put_path(out, dir, "target.yaml");
+    if (!known || strcmp(plain.data.train, target->data.train))
+        put_setting(out, "data.train", target->data.train);
+    if (!known || strcmp(plain.data.valid, target->data.valid))
+        put_setting(out, "data.valid", target->data.valid);
+}
+
+/* The run's own config where the file it came from is gone or changed. */
+static void put_launch(FILE *out, const char *dir, int from_transfer)
+{
+    fputs("mutransfer launch", out);
+    put_path(out, dir, from_transfer ? "target.yaml" : "target/config.yaml");
+    fputs(" --local 1 -o", out);
+    put_path(out, dir, "target");
+}
+
+/* ---- all of them ----------------------------------------------------------
+ */
+
+static void put_lines(FILE *out, const char *dir, const json_t *checks)
+{
+    char path[PATH_BYTES];
+    struct run_config target;
+    const json_t *check;
+    size_t i;
+    int known;
+
+    fputs("mutransfer sweep", out);
+    put_path(out, dir, "sweep.yaml");
+    fputs(" -o ", out);
+    put_word(out, dir);
+    fputc('\n', out);
+    json_array_foreach(checks, i, check)
+    {
+        put_check(out, dir, check);
+        fputc('\n', out);
+    }
+    snprintf(path, sizeof(path), "%s/target/config.yaml", dir);
+    if (access(path, F_OK) == 0) {
+        known = is_config_of_target(dir, &target);
+        if (known && find_source(dir, path, sizeof(path))) {
+            put_transfer(out, dir, path, &target);
+            fputc('\n', out);
+        }
+        put_launch(out, dir, known);
+        fputc('\n', out);
+    }
+    fputs("mutransfer report ", out);
+    put_word(out, dir);
+    fputc('\n', out);
+}
+
+json_t *report_commands(const char *dir, const json_t *checks)
+{
+    json_t *list = json_array();
+    char *text = NULL, *line, *next;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+
+    if (!out)
+        return list;
+    put_lines(out, dir, checks);
+    if (fclose(out) == 0)
+        for (line = text; (next = strchr(line, '\n')) != NULL; line = next + 1)
+            json_array_append_new(list,
+                                  json_stringn(line, (size_t)(next - line)));
+    free(text);
+    return list;
+}
