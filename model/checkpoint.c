@@ -520,7 +520,7 @@ int checkpoint_prune(const char *dir, int64_t keep, struct mup_error *err)
     int count = 0;
     int rc = list_checkpoints(dir, &names, &count, err);
 
-    for (int i = (int)keep; !rc && i < count; i++) {
+    for (int i = (int)keep; names && i < count; i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
         remove_checkpoint(path);
     }

@@ -31,7 +31,7 @@ struct recorder {
     int n, capacity;
     int failed; /* out of memory */
     /* what is being recorded now */
-    struct trainer *trainer;
+    struct trainer trainer;
     void *initial; /* all weights at initialisation */
     void *delta;   /* W_t - W_0 of all weights */
     void *product; /* result of x (W_t - W_0)^T */
@@ -95,7 +95,7 @@ static double mean_abs(struct recorder *r, struct view x)
 {
     double sum = 0;
 
-    r->trainer->be.ops->sum_abs(&r->trainer->be, &sum, x);
+    r->trainer.be.ops->sum_abs(&r->trainer.be, &sum, x);
     return sum / ((double)x.rows * (double)x.cols);
 }
 
@@ -103,7 +103,7 @@ static double rms(struct recorder *r, struct view x)
 {
     double sum = 0;
 
-    r->trainer->be.ops->sum_squares(&r->trainer->be, &sum, x);
+    r->trainer.be.ops->sum_squares(&r->trainer.be, &sum, x);
     return sqrt(sum / ((double)x.rows * (double)x.cols));
 }
 
@@ -111,7 +111,7 @@ static double rms(struct recorder *r, struct view x)
  * fall towards k/E together with the router logits. */
 static int quantity_of(const struct recorder *r, const char *name)
 {
-    if (!strcmp(name, "moe.out") && !r->trainer->config.model.router_renorm)
+    if (!strcmp(name, "moe.out") && !r->trainer.config.model.router_renorm)
         return MUP_GATED;
     if (!strcmp(name, "logits"))
         return MUP_OUTPUT_LOGITS;
@@ -122,8 +122,8 @@ static int quantity_of(const struct recorder *r, const char *name)
 
 static struct view delta_of(struct recorder *r, int param)
 {
-    const struct param *p = &r->trainer->model.params.list[param];
-    size_t at = (size_t)p->first * dtype_bytes(r->trainer->be.dtype);
+    const struct param *p = &r->trainer.model.params.list[param];
+    size_t at = (size_t)p->first * dtype_bytes(r->trainer.be.dtype);
 
     return view_of((char *)r->delta + at, p->slices * p->rows, p->cols);
 }
@@ -136,10 +136,10 @@ static void on_activation(void *context, int layer, const char *name,
 
     if (!strcmp(name, "moe.router.probs"))
         return; /* its mean is 1/E; entropy and load are recorded instead */
-    if (r->step == 1 && r->trainer->config.mup.zero_query &&
+    if (r->step == 1 && r->trainer.config.mup.zero_query &&
         !strcmp(name, "attn.q"))
         return; /* zero by request */
-    if (r->trainer->model.E == 1 && !strncmp(name, "moe.router", 10))
+    if (r->trainer.model.E == 1 && !strncmp(name, "moe.router", 10))
         return; /* a single expert leaves nothing to route */
     if (layer >= 0)
         snprintf(full, sizeof(full), "blocks.%d.%s", layer, name);
@@ -147,12 +147,12 @@ static void on_activation(void *context, int layer, const char *name,
         snprintf(full, sizeof(full), "%s", name);
     record(r, full, quantity_of(r, name), mean_abs(r, x));
     if (!strcmp(name, "embed.out") && r->step > 1) {
-        const struct params *params = &r->trainer->model.params;
+        const struct params *params = &r->trainer.model.params;
         struct view y = view_of(r->product, x.rows, x.cols);
 
-        r->trainer->be.ops->embed(&r->trainer->be, y,
-                                  delta_of(r, params->embed), r->trainer->input,
-                                  params->list[params->embed].forward);
+        r->trainer.be.ops->embed(&r->trainer.be, y, delta_of(r, params->embed),
+                                 r->trainer.input,
+                                 params->list[params->embed].forward);
         record(r, "embed.update", MUP_UPDATE, rms(r, y));
     }
 }
@@ -162,7 +162,7 @@ static void on_product(void *context, int param, struct view x,
                        const int32_t *offset)
 {
     struct recorder *r = context;
-    struct trainer *t = r->trainer;
+    struct trainer *t = &r->trainer;
     const struct params *params = &t->model.params;
     const struct param *p = &params->list[param];
     struct view y = view_of(r->product, x.rows, p->rows);
@@ -192,7 +192,7 @@ static void on_attention_logits(void *context, int layer, double value)
 /* Gains have no product: the size of their change itself. */
 static void record_vectors(struct recorder *r)
 {
-    const struct params *params = &r->trainer->model.params;
+    const struct params *params = &r->trainer.model.params;
     char name[NAME_BYTES];
 
     for (int i = 0; i < params->n && r->step > 1; i++) {
@@ -205,7 +205,7 @@ static void record_vectors(struct recorder *r)
 
 static void record_balance(struct recorder *r, double *load)
 {
-    struct trainer *t = r->trainer;
+    struct trainer *t = &r->trainer;
     char name[NAME_BYTES];
 
     for (int l = 0; l < t->model.L && t->model.E > 1; l++) {
@@ -224,7 +224,7 @@ static void record_balance(struct recorder *r, double *load)
 /* The first micro-batch of the data, always the same one. */
 static void probe(struct recorder *r, double *load)
 {
-    struct trainer *t = r->trainer;
+    struct trainer *t = &r->trainer;
     struct model *m = &t->model;
     const struct loss_scale forward_only = { 0, 0, 0 };
     const struct model_probe observer = { r, on_activation, on_product,
@@ -273,13 +273,13 @@ static int train_and_probe(struct recorder *r, double *load,
 {
     int rc = MUP_OK;
 
-    memcpy(r->initial, r->trainer->model.all_weights.data,
-           r->trainer->model.parameter_bytes);
+    memcpy(r->initial, r->trainer.model.all_weights.data,
+           r->trainer.model.parameter_bytes);
     for (int64_t s = 0; !rc && s <= r->options->steps; s++) {
         r->step = (int)s + 1;
         probe(r, load);
         if (s < r->options->steps)
-            rc = one_step(r->trainer, s, err);
+            rc = one_step(&r->trainer, s, err);
     }
     if (!rc && r->failed)
         rc = mup_fail(err, MUP_SYSTEM, "out of memory while recording");
@@ -289,20 +289,21 @@ static int train_and_probe(struct recorder *r, double *load,
 static int run_one(struct recorder *r, const struct run_config *config,
                    struct mup_error *err)
 {
-    struct trainer t = { 0 };
+    struct trainer *t = &r->trainer;
     double *load = NULL;
-    size_t bytes;
-    int rc = trainer_open(config, &t, err);
+    size_t bytes, product;
+    int rc;
 
+    memset(t, 0, sizeof(*t));
+    rc = trainer_open(config, t, err);
     if (rc)
         return rc;
-    bytes = t.model.parameter_bytes;
-    r->trainer = &t;
-    r->initial = t.be.ops->alloc(&t.be, bytes);
-    r->delta = t.be.ops->alloc(&t.be, bytes);
-    r->product = t.be.ops->alloc(&t.be, (size_t)product_elements(&t.model) *
-                                            dtype_bytes(t.be.dtype));
-    load = calloc((size_t)t.model.E, sizeof(*load));
+    bytes = t->model.parameter_bytes;
+    product = (size_t)product_elements(&t->model) * dtype_bytes(t->be.dtype);
+    r->initial = t->be.ops->alloc(&t->be, bytes);
+    r->delta = t->be.ops->alloc(&t->be, bytes);
+    r->product = t->be.ops->alloc(&t->be, product);
+    load = calloc((size_t)t->model.E, sizeof(*load));
     if (r->initial && r->delta && r->product && load)
         rc = train_and_probe(r, load, err);
     else
@@ -310,11 +311,11 @@ static int run_one(struct recorder *r, const struct run_config *config,
             mup_fail(err, MUP_SYSTEM,
                      "out of memory for the coordinate check at width %" PRId64,
                      config->model.width);
-    t.be.ops->free(&t.be, r->initial);
-    t.be.ops->free(&t.be, r->delta);
-    t.be.ops->free(&t.be, r->product);
+    t->be.ops->free(&t->be, r->initial);
+    t->be.ops->free(&t->be, r->delta);
+    t->be.ops->free(&t->be, r->product);
     free(load);
-    trainer_close(&t);
+    trainer_close(t);
     return rc;
 }
 
@@ -365,6 +366,13 @@ static int run_all(struct recorder *r, const struct run_config *config,
 
 /* --- verdict --- */
 
+void coord_result_clear(struct coord_result *result)
+{
+    free(result->rows);
+    free(result->names);
+    memset(result, 0, sizeof(*result));
+}
+
 static int judge(struct recorder *r, struct coord_result *out,
                  struct mup_error *err)
 {
@@ -377,7 +385,7 @@ static int judge(struct recorder *r, struct coord_result *out,
     out->rows = calloc((size_t)r->n + 1, sizeof(*out->rows));
     out->names = calloc((size_t)r->n + 1, NAME_BYTES);
     if (!out->rows || !out->names)
-        return mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
+        rc = mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
     for (int i = 0; !rc && i < r->n; i++) {
         const struct series *s = &r->series[i];
         struct mup_coord_row *row = &out->rows[i];
@@ -391,7 +399,9 @@ static int judge(struct recorder *r, struct coord_result *out,
                              0, err);
     }
     out->n_rows = r->n;
-    if (!rc)
+    if (rc)
+        coord_result_clear(out);
+    else
         out->verdict = mup_coord_overall(out->rows, r->n, &out->worst);
     return rc;
 }
@@ -550,11 +560,4 @@ int coord_check_run(const struct run_config *config,
     else
         *out = result;
     return rc;
-}
-
-void coord_result_clear(struct coord_result *result)
-{
-    free(result->rows);
-    free(result->names);
-    memset(result, 0, sizeof(*result));
 }

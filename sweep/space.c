@@ -430,7 +430,7 @@ static int override_list(struct space *s, const char *key, const char *text,
 {
     struct space_texts list = { 0 };
     int seeds = !strcmp(key, "seeds");
-    const char *name = seeds ? "train.seed" : key + strlen("groups.");
+    const char *name = seeds ? "train.seed" : strchr(key, '.') + 1;
     int rc = seeds ? MUP_OK : space_check_key(name, err);
 
     if (!rc)

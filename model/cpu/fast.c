@@ -362,6 +362,7 @@ static void rmsnorm_grad_row(float *dx, const float *dy, const float *x,
 {
     float k = lanes_dot3(gain, dy, x, cols) * rstd * rstd / (float)cols;
 
+    /* NOLINTNEXTLINE(bugprone-branch-clone): += and = are taken for clones */
     if (accumulate) {
 #pragma omp simd
         for (int64_t i = 0; i < cols; i++)
