@@ -37,13 +37,14 @@ static json_t *load(const struct study *s, const char *name)
 
 static char *text_of(const struct study *s, const char *name)
 {
-    char path[512], *text;
-    size_t bytes;
-    struct mup_error err;
+    struct mup_error err = { 0 };
+    char path[512], *text = NULL;
+    size_t bytes = 0;
 
     snprintf(path, sizeof(path), "%s/%s", s->dir, name);
     if (file_read(path, (size_t)1 << 24, &text, &bytes, &err))
         fail_msg("%s", err.text);
+    assert_non_null(text);
     return text;
 }
 
