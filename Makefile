@@ -134,4 +134,4 @@ help: ## this list
 clean: ## remove everything that was built
 	rm -rf build
 
--include $(LIB_OBJ:.o=.d) $(VERB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(VERB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TEST_BIN:=.d)
