@@ -391,16 +391,61 @@ static void put_coord_range(FILE *out, const json_t *panels, const char *name)
     put_log_tics(out, lo, hi);
 }
 
+/* Steps 1 to the last that any panel shows, so that a step has one colour. */
+static int last_step(const json_t *panels)
+{
+    const json_t *p, *step;
+    double last = 1;
+    size_t i, k;
+
+    json_array_foreach(panels, i, p)
+    {
+        json_array_foreach(json_object_get(p, "steps"), k, step)
+        {
+            last = fmax(last, json_number_value(step));
+        }
+    }
+    return last < 1000 ? (int)last : 1000;
+}
+
+/* Entries of the legend, for the panel whose turn it is. */
+static void put_step_keys(FILE *out, int last)
+{
+    char c[8];
+
+    for (int step = 1; step <= last; step++) {
+        series_color(step - 1, last, c);
+        fprintf(out,
+                ", \\\n  keyentry with linespoints pt 7 ps 0.4 lw 1.6 lc rgb "
+                "'%s' title 'step %d'",
+                c, step);
+    }
+}
+
+/* The place of a tensor that a check did not record. */
+static void put_empty_panel(FILE *out, int legend_steps)
+{
+    if (legend_steps == 0) {
+        fprintf(out, "set multiplot next\n");
+        return;
+    }
+    fprintf(out, "unset title\nunset xlabel\nunset ylabel\nunset border\n"
+                 "unset tics\nset yrange [1:2]\nplot NaN notitle");
+    put_step_keys(out, legend_steps);
+    fputc('\n', out);
+}
+
 static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
                             int first, int column)
 {
     const json_t *p = json_array_get(panels, k);
     const json_t *steps = json_object_get(p, "steps");
-    int n = (int)json_array_size(steps);
+    int n = (int)json_array_size(steps), last = last_step(panels);
+    int legend = k + 1 == json_array_size(panels);
     char title[256], slope[32], c[8];
 
-    if (n == 0) { /* this check did not record the tensor */
-        fprintf(out, "set multiplot next\n");
+    if (n == 0) {
+        put_empty_panel(out, legend ? last : 0);
         return;
     }
     put_coord_range(out, panels, json_text(p, "name"));
@@ -429,13 +474,15 @@ static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
         double step = json_number_value(json_array_get(steps, (size_t)i));
         int decides = step == json_value(p, "step");
 
-        series_color(i, n, c);
+        series_color((int)step - 1, last, c);
         fprintf(out,
                 "%s'coord.dat' index %d using 1:2 with linespoints pt 7 ps %s "
-                "lw %s lc rgb '%s' title 'step %g'",
+                "lw %s lc rgb '%s' notitle",
                 i ? ", \\\n  " : "", first + i, decides ? "0.7" : "0.4",
-                decides ? "3.4" : "1.6", c, step);
+                decides ? "3.4" : "1.6", c);
     }
+    if (legend)
+        put_step_keys(out, last);
     fputc('\n', out);
 }
 
@@ -497,8 +544,7 @@ static int script_coord(const json_t *report, int terminal, FILE *out,
         const json_t *p = json_array_get(panels, (size_t)k);
 
         if (terminal != PLOT_DUMB)
-            put_legend(out, k == n - 1,
-                       (int)json_array_size(json_object_get(p, "steps")));
+            put_legend(out, k == n - 1, last_step(panels));
         put_coord_panel(out, panels, (size_t)k, first, k % columns);
         first += (int)json_array_size(json_object_get(p, "steps"));
     }

@@ -222,7 +222,38 @@ static void a_panel_shows_the_step_that_decides(void **state)
     assert_non_null(strstr(script, "no slope at step 3   FAIL"));
     assert_non_null(strstr(script, "set multiplot next"));
     assert_non_null(strstr(script, "lw 3.4"));
+    assert_non_null(strstr(script, "keyentry")); /* of all steps */
+    assert_non_null(strstr(script, "title 'step 6'"));
     free(script);
+    study_end(&s);
+}
+
+/* The legend stands in the last panel, be it empty. */
+static void a_missing_last_panel_leaves_the_legend(void **state)
+{
+    struct study s = begin();
+    struct mup_error err = { 0 };
+    char path[512], *script, *svg;
+    json_t *o, *last;
+    size_t n;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/report.json", s.dir);
+    o = json_load_file(path, 0, NULL);
+    n = json_array_size(json_object_get(o, "coord_panels"));
+    last = json_array_get(json_object_get(o, "coord_panels"), n - 1);
+    json_array_clear(json_object_get(last, "steps"));
+    assert_int_equal(json_dump_file(o, path, 0), 0);
+    json_decref(o);
+    assert_int_equal(plot_script(s.dir, PLOT_COORD, PLOT_SVG, &script, &err),
+                     MUP_OK);
+    assert_non_null(strstr(script, "plot NaN notitle"));
+    free(script);
+    draw(s.dir, PLOT_COORD, PLOT_SVG, NULL);
+    draw(s.dir, PLOT_COORD, PLOT_PNG, NULL);
+    svg = text_of(s.dir, "plots/coord.svg");
+    assert_non_null(strstr(svg, "step 6"));
+    free(svg);
     study_end(&s);
 }
 
@@ -363,6 +394,7 @@ int main(void)
         cmocka_unit_test(the_script_names_the_verdict_of_each_panel),
         cmocka_unit_test(hostile_text_is_drawn_not_executed),
         cmocka_unit_test(a_panel_shows_the_step_that_decides),
+        cmocka_unit_test(a_missing_last_panel_leaves_the_legend),
         cmocka_unit_test(a_folder_name_with_quotes_and_spaces_works),
         cmocka_unit_test(without_gnuplot_the_page_appears_without_pictures),
         cmocka_unit_test(a_failed_drawing_leaves_the_old_picture),
