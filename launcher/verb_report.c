@@ -10,6 +10,7 @@
 #include "launcher/verbs.h"
 #include "plots/plot.h"
 #include "sweep/report.h"
+#include "sweep/report_text.h"
 
 static const struct option options[] = {
     OPTION_JSON,
@@ -55,6 +56,8 @@ static void print_optimum(const struct transfer_optimum *o)
 
 static void print_transfer(int parametrization, const struct transfer_report *t)
 {
+    char regret[256];
+
     printf("%s: %s", mup_parametrization_name(parametrization),
            transfer_verdict_name(t->verdict));
     if (isfinite(t->drift))
@@ -65,12 +68,11 @@ static void print_transfer(int parametrization, const struct transfer_report *t)
         printf("  %s\n", t->reason);
     for (int i = 0; i < t->n_widths; i++)
         print_optimum(&t->optimum[i]);
-    if (isfinite(t->regret))
-        printf("  the narrowest width's rate costs %.2f %% of loss at the "
-               "widest [%.2f, %.2f]\n",
-               100 * t->regret, 100 * t->regret_lo, 100 * t->regret_hi);
-    else if (isinf(t->regret) && t->regret > 0)
-        printf("  the narrowest width's rate makes the widest diverge\n");
+    report_regret(t, regret, sizeof(regret));
+    printf("  %s", regret);
+    if (isfinite(t->regret) && isfinite(t->regret_hi))
+        printf(" [%.2f, %.2f]", 100 * t->regret_lo, 100 * t->regret_hi);
+    printf("\n");
     printf("  wider is better: %s%s%s\n",
            t->wider_is_better > 0    ? "yes"
            : t->wider_is_better == 0 ? "no"

@@ -175,7 +175,9 @@ static int kill_until_done(const struct run_config *c, const char *dir,
     int kills = 0;
 
     for (;; kills++) {
-        struct timespec pause = { 0, (long)(rand_r(&seed) % 60) * 1000000 };
+        /* longer and longer, so that a slow machine ends too */
+        long ms = rand_r(&seed) % (60 + 15 * kills);
+        struct timespec pause = { ms / 1000, ms % 1000 * 1000000 };
         pid_t pid = fork();
         int status;
 
