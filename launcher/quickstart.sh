@@ -75,13 +75,12 @@ choose_text() {
     fi
 }
 
-# Both coordinate checks at once: each is one thread.  The widths are those at
-# which the laws of large width show; below 128 an update is still half noise.
+# Both coordinate checks at once: each is one thread.
 coordinate_checks() {
     local p code check pids=()
 
     for p in mup sp; do
-        check=(coord-check configs/quickstart-run.yaml --widths 128,256,512
+        check=(coord-check configs/quickstart-run.yaml
             --mup.parametrization=$p -o "$out/coord-$p" "${data[@]}")
         printf '\n$ mutransfer %s\n' "${check[*]}"
         "$MUTRANSFER" "${check[@]}" -q >"$out/coord-$p.txt" 2>&1 &

@@ -15,7 +15,8 @@
 #define MAX_GROUPS 256
 
 static const struct option options[] = {
-    { "widths", 0, "LIST", "widths to compare (base width times 1,2,4)" },
+    { "widths", 0, "LIST",
+      "widths to compare (base width, doubled to 128 or more, times 1,2,4)" },
     { "steps", 0, "N", "optimizer steps (5)" },
     { "seeds", 0, "N", "seeds (3)" },
     { "output", 'o', "DIR",
@@ -207,6 +208,19 @@ static int answer(const struct args *args, const struct run_config *config,
                                                        : MUP_OK;
 }
 
+/* The laws of large width show from about 128 on; below, an update is still
+ * half noise. */
+static void choose_widths(const struct run_config *config,
+                          struct coord_options *o)
+{
+    int64_t width = config->mup.base_width;
+
+    while (width < 128)
+        width *= 2;
+    for (int i = 0; i < 3; i++)
+        o->widths[o->n_widths++] = width << i;
+}
+
 static int parse_options(const struct args *args,
                          const struct run_config *config,
                          struct coord_options *o, struct mup_error *err)
@@ -222,8 +236,7 @@ static int parse_options(const struct args *args,
     if (rc != MUP_OK)
         return rc;
     if (o->n_widths == 0)
-        for (int i = 0; i < 3; i++)
-            o->widths[o->n_widths++] = config->mup.base_width << i;
+        choose_widths(config, o);
     if (o->n_widths < 2)
         return mup_fail(err, MUP_USAGE,
                         "--widths: a slope needs at least two widths, such as "
