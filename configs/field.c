@@ -537,3 +537,19 @@ const char *field_role_name(int role)
 
     return role >= ROLE_TRANSFER && role <= ROLE_RUN ? names[role] : "unknown";
 }
+
+int config_split(const char *override, char key[CONFIG_KEY_BYTES],
+                 const char **value, struct mup_error *err)
+{
+    const char *equal = strchr(override, '=');
+
+    if (!equal || equal == override ||
+        (size_t)(equal - override) >= CONFIG_KEY_BYTES)
+        return mup_fail(err, MUP_USAGE,
+                        "'%s' is no override; write section.key=value",
+                        override);
+    memcpy(key, override, (size_t)(equal - override));
+    key[equal - override] = '\0';
+    *value = equal + 1;
+    return MUP_OK;
+}

@@ -79,6 +79,14 @@ void config_defaults(const struct schema *schema, void *config);
 int config_set(const struct schema *schema, void *config, const char *key,
                const char *text, struct mup_error *err);
 
+/* Longest key of an override, its NUL included. */
+#define CONFIG_KEY_BYTES 160
+
+/* Split "section.key=value": key receives what stands before the first '=',
+ * *value (borrowed from override) what stands behind it. */
+int config_split(const char *override, char key[CONFIG_KEY_BYTES],
+                 const char **value, struct mup_error *err);
+
 /* Read a YAML file of "section: { key: value }" on top of what config holds.
  * Errors in it begin with "file:line: ".  Duplicate keys, unknown sections and
  * wrong node kinds are errors; config is then untouched. */

@@ -283,17 +283,11 @@ int run_config_check(const struct run_config *c, struct mup_error *err)
 static int apply_override(struct run_config *config, const char *override,
                           struct mup_error *err)
 {
-    const char *equal = strchr(override, '=');
-    char key[128];
+    char key[CONFIG_KEY_BYTES];
+    const char *value;
+    int rc = config_split(override, key, &value, err);
 
-    if (!equal || equal == override ||
-        (size_t)(equal - override) >= sizeof(key))
-        return mup_fail(err, MUP_USAGE,
-                        "'%s' is no override; write section.key=value",
-                        override);
-    memcpy(key, override, (size_t)(equal - override));
-    key[equal - override] = '\0';
-    return config_set(&run_schema, config, key, equal + 1, err);
+    return rc ? rc : config_set(&run_schema, config, key, value, err);
 }
 
 int run_config_read(const char *path, char *const *overrides, int n_overrides,

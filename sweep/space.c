@@ -444,37 +444,33 @@ static int override_list(struct space *s, const char *key, const char *text,
 static int apply_override(struct space *s, const char *override,
                           struct mup_error *err)
 {
-    const char *equal = strchr(override, '=');
-    char key[160];
+    char key[CONFIG_KEY_BYTES];
+    const char *value;
+    int rc = config_split(override, key, &value, err);
 
-    if (!equal || equal == override ||
-        (size_t)(equal - override) >= sizeof(key))
-        return mup_fail(err, MUP_USAGE,
-                        "'%s' is no override; write section.key=value",
-                        override);
-    memcpy(key, override, (size_t)(equal - override));
-    key[equal - override] = '\0';
+    if (rc)
+        return rc;
     if (!strcmp(key, "sweep.seeds"))
-        return override_list(s, "seeds", equal + 1, err);
+        return override_list(s, "seeds", value, err);
     if (!strncmp(key, "sweep.", 6))
-        return config_set(&sweep_schema, &s->sweep, key, equal + 1, err);
+        return config_set(&sweep_schema, &s->sweep, key, value, err);
     if (!strncmp(key, "parameters.", 11))
-        return override_parameter(s, key, equal + 1, err);
+        return override_parameter(s, key, value, err);
     if (!strncmp(key, "groups.", 7) || !strcmp(key, "seeds"))
-        return override_list(s, key, equal + 1, err);
+        return override_list(s, key, value, err);
     for (int i = 0; i < s->n_parameters; i++)
         if (!strcmp(s->parameter[i].key, key))
             return mup_fail(err, MUP_USAGE,
                             "'%s' is a parameter of this sweep; write "
                             "'parameters.%s.value=%s'",
-                            key, key, equal + 1);
+                            key, key, value);
     for (int i = 0; i < s->n_groups; i++)
         if (!strcmp(s->group[i].key, key))
             return mup_fail(err, MUP_USAGE,
                             "'%s' is a group of this sweep; write "
                             "'groups.%s=%s'",
-                            key, key, equal + 1);
-    return add_fixed(s, key, equal + 1, err);
+                            key, key, value);
+    return add_fixed(s, key, value, err);
 }
 
 static void default_name(struct space *s)
