@@ -374,7 +374,7 @@ static int by_name_descending(const void *a, const void *b)
 
 static void free_names(char **names, int n)
 {
-    for (int i = 0; i < n; i++)
+    for (int i = 0; names && i < n; i++)
         free(names[i]);
     free(names);
 }

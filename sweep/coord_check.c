@@ -373,8 +373,8 @@ void coord_result_clear(struct coord_result *result)
     memset(result, 0, sizeof(*result));
 }
 
-static int judge(struct recorder *r, struct coord_result *out,
-                 struct mup_error *err)
+static int judge_rows(const struct recorder *r, struct mup_coord_row *rows,
+                      char *names, struct mup_error *err)
 {
     const struct coord_options *o = r->options;
     double width[16];
@@ -382,28 +382,43 @@ static int judge(struct recorder *r, struct coord_result *out,
 
     for (int i = 0; i < o->n_widths; i++)
         width[i] = (double)o->widths[i];
-    out->rows = calloc((size_t)r->n + 1, sizeof(*out->rows));
-    out->names = calloc((size_t)r->n + 1, NAME_BYTES);
-    if (!out->rows || !out->names)
-        rc = mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
     for (int i = 0; !rc && i < r->n; i++) {
         const struct series *s = &r->series[i];
-        struct mup_coord_row *row = &out->rows[i];
+        char *name = names + (size_t)i * NAME_BYTES;
 
-        row->name = out->names + (size_t)i * NAME_BYTES;
-        snprintf(out->names + (size_t)i * NAME_BYTES, NAME_BYTES, "%s",
-                 s->name);
-        row->quantity = s->quantity;
-        row->step = s->step;
-        rc = mup_coord_judge(row, width, o->n_widths, s->value, (int)o->seeds,
-                             0, err);
+        snprintf(name, NAME_BYTES, "%s", s->name);
+        rows[i].name = name;
+        rows[i].quantity = s->quantity;
+        rows[i].step = s->step;
+        rc = mup_coord_judge(&rows[i], width, o->n_widths, s->value,
+                             (int)o->seeds, 0, err);
     }
-    out->n_rows = r->n;
-    if (rc)
-        coord_result_clear(out);
-    else
-        out->verdict = mup_coord_overall(out->rows, r->n, &out->worst);
     return rc;
+}
+
+static int judge(const struct recorder *r, struct coord_result *out,
+                 struct mup_error *err)
+{
+    struct mup_coord_row *rows = calloc((size_t)r->n + 1, sizeof(*rows));
+    char *names = calloc((size_t)r->n + 1, NAME_BYTES);
+    int worst = -1;
+    int rc = rows && names
+                 ? judge_rows(r, rows, names, err)
+                 : mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
+
+    if (rc) {
+        free(rows);
+        free(names);
+        return rc;
+    }
+    *out = (struct coord_result){
+        .verdict = mup_coord_overall(rows, r->n, &worst),
+        .n_rows = r->n,
+        .rows = rows,
+        .names = names,
+    };
+    out->worst = worst;
+    return MUP_OK;
 }
 
 /* --- result files --- */

@@ -152,8 +152,6 @@ check_main() {
 
 check_cppcheck() {
     # The headers of the system are not searched: what they declare is known
-    # to cppcheck's own library files.
-    # The headers of the system are not searched: what they declare is known
     # to cppcheck's own library files.  readdir is safe in a single thread.
     cppcheck --quiet --enable=warning,performance,portability --inline-suppr \
         --std=c11 -I. -DREF_REAL=float -DFAST_ISA=v3 -j "$(nproc)" \
