@@ -444,11 +444,6 @@ static const struct curve_noise *level_of(const struct curves *s,
     return c->level.n >= OWN_SEEDS ? &c->level : &s->level;
 }
 
-int curve_level_known(const struct curves *s, const struct curve *c)
-{
-    return level_of(s, c)->n > 0;
-}
-
 /* ---- all widths -----------------------------------------------------------
  */
 

@@ -93,7 +93,4 @@ double curve_value(const struct curve *c, const double *y,
  * drawn from the gap before the cliff has no value of its own. */
 double curve_clamp(const struct curve *c, double x);
 
-/* Whether the runs show what a seed adds to this whole curve. */
-int curve_level_known(const struct curves *s, const struct curve *c);
-
 #endif

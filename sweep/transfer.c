@@ -10,13 +10,12 @@
 #include <string.h>
 
 #include "sweep/curve.h"
+#include "sweep/wider.h"
 
 #define DRAWS 2000
 /* No optimum is known better than this, in octaves: keeps one lucky fit from
  * carrying the whole regression. */
 #define SE_FLOOR 0.03
-/* Probability from which one of two widths counts as better. */
-#define SURE 0.95
 /* An optimum whose weight in the slope is below this share of the largest
  * cannot pull it: two octaves further out, it would move the drift of three
  * widths by a tenth of an octave per doubling. */
@@ -25,7 +24,6 @@
 struct analysis {
     struct curves set;
     double *x;      /* (W, DRAWS) optimum of each draw */
-    double *loss;   /* (W, DRAWS) log loss at the narrowest optimum */
     double *regret; /* (DRAWS) */
     double se[TRANSFER_MAX_WIDTHS];
 };
@@ -52,7 +50,6 @@ static void analysis_clear(struct analysis *a)
 {
     curves_clear(&a->set);
     free(a->x);
-    free(a->loss);
     free(a->regret);
 }
 
@@ -94,9 +91,8 @@ static int resample(struct analysis *a, uint64_t seed, struct mup_error *err)
     double f[TRANSFER_MAX_WIDTHS][4], x[TRANSFER_MAX_WIDTHS];
 
     a->x = malloc(bytes);
-    a->loss = malloc(bytes);
     a->regret = malloc(DRAWS * sizeof(double));
-    if (!y || !a->x || !a->loss || !a->regret) {
+    if (!y || !a->x || !a->regret) {
         free(y);
         return mup_fail(err, MUP_SYSTEM, "out of memory for the bootstrap");
     }
@@ -108,10 +104,8 @@ static int resample(struct analysis *a, uint64_t seed, struct mup_error *err)
     }
     for (int b = 0; b < DRAWS; b++) {
         curves_draw(&a->set, key, b, y, f, x);
-        for (int w = 0; w < W; w++) {
+        for (int w = 0; w < W; w++)
             a->x[w * DRAWS + b] = x[w];
-            a->loss[w * DRAWS + b] = curve_value(&c[w], y, f[w], c[0].x);
-        }
         a->regret[b] = regret(a, y, f[W - 1], x[0], x[W - 1]);
     }
     free(y);
@@ -332,67 +326,6 @@ static void find_regret(const struct analysis *a, struct transfer_report *r)
     r->regret_hi = fmax(r->regret_hi, r->regret);
 }
 
-/* Without the spread of levels, a win is that of these seeds alone. */
-static void qualify_wider(const struct analysis *a, struct transfer_report *r)
-{
-    const struct curve *c = NULL;
-    size_t used = strlen(r->wider_reason);
-
-    for (int w = a->set.W - 1; w >= 0; w--)
-        if (!curve_level_known(&a->set, &a->set.at[w]))
-            c = &a->set.at[w];
-    if (!c || r->wider_is_better < 0)
-        return;
-    r->wider_is_better = -1;
-    snprintf(r->wider_reason + used, sizeof(r->wider_reason) - used,
-             c->seeds < 2
-                 ? " in these runs, but a single seed leaves unknown how much "
-                   "a seed shifts a whole curve, add seeds"
-                 : " in these runs, but the seeds differ between learning "
-                   "rates, run the same ones at every rate");
-}
-
-/* One-sided, for each pair of neighbouring widths at the narrowest width's
- * optimum: in how many draws is the wider one better? */
-static void find_wider(const struct analysis *a, struct transfer_report *r)
-{
-    int unsure = 0; /* the first pair that is not clear: (unsure - 1, unsure) */
-
-    r->wider_is_better = 1;
-    for (int w = 1; w < a->set.W; w++) {
-        const double *narrow = a->loss + (w - 1) * DRAWS;
-        const double *wide = a->loss + w * DRAWS;
-        int wins = 0;
-
-        for (int b = 0; b < DRAWS; b++)
-            wins += wide[b] < narrow[b];
-        if (wins <= (1 - SURE) * DRAWS) {
-            r->wider_is_better = 0;
-            snprintf(r->wider_reason, sizeof(r->wider_reason),
-                     "at the learning rate 2^%.1f width %g is not better than "
-                     "width %g",
-                     a->set.at[0].x, a->set.at[w].width,
-                     a->set.at[w - 1].width);
-            return;
-        }
-        if (wins < SURE * DRAWS && unsure == 0)
-            unsure = w;
-    }
-    if (unsure == 0) {
-        snprintf(r->wider_reason, sizeof(r->wider_reason),
-                 "at the learning rate 2^%.1f every width is better than the "
-                 "one before",
-                 a->set.at[0].x);
-        return;
-    }
-    r->wider_is_better = -1;
-    snprintf(r->wider_reason, sizeof(r->wider_reason),
-             "at the learning rate 2^%.1f widths %g and %g are too close to "
-             "tell apart, add seeds",
-             a->set.at[0].x, a->set.at[unsure - 1].width,
-             a->set.at[unsure].width);
-}
-
 static int judge(struct analysis *a, struct transfer_report *r,
                  struct mup_error *err)
 {
@@ -419,8 +352,6 @@ static int judge(struct analysis *a, struct transfer_report *r,
         return rc;
     decide(a, k, r);
     find_regret(a, r);
-    find_wider(a, r);
-    qualify_wider(a, r);
     return MUP_OK;
 }
 
@@ -444,6 +375,8 @@ int transfer_analyse(const struct transfer_run *runs, int n, uint64_t seed,
         rc = resample(&a, seed, err);
     if (rc == MUP_OK)
         rc = judge(&a, &r, err);
+    if (rc == MUP_OK && r.n_widths > 1)
+        wider_judge(sorted, n, &r);
     if (rc == MUP_OK)
         *out = r;
     free(sorted);
