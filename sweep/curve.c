@@ -176,13 +176,14 @@ static int balanced(const struct curve *c, const struct transfer_run *runs,
 
 /* Deviations of single runs from the mean of their rate.  What a seed adds at
  * every rate moves the whole curve and not its minimum: where the design
- * allows, it is taken out of the deviations and kept in level.  Three seeds
- * are too few to draw from rate by rate, so a curve has one pool. */
+ * allows, this level is taken out of the deviations.  Three seeds are too few
+ * to draw from rate by rate, so a curve has one pool. */
 static int find_noise(struct curve *c, const struct transfer_run *runs, int n,
                       struct mup_error *err)
 {
     int even = balanced(c, runs, n), total = 0, S = c->seeds, k = 0;
     const int end = c->first + c->count;
+    double *level;
 
     for (int i = c->first; i < end; i++)
         total += c->rate[i].n;
@@ -191,14 +192,16 @@ static int find_noise(struct curve *c, const struct transfer_run *runs, int n,
     if (S < 2 || c->seed.df < 1)
         return MUP_OK;
     c->seed.e = calloc((size_t)total, sizeof(double));
-    c->level.e = calloc((size_t)S, sizeof(double));
-    if (!c->seed.e || !c->level.e)
+    level = calloc((size_t)S, sizeof(double));
+    if (!c->seed.e || !level) {
+        free(level);
         return mup_fail(err, MUP_SYSTEM, "out of memory for %d runs", total);
+    }
     for (int i = c->first; i < end && even; i++) {
         const struct transfer_run *r = runs_at(c, i, runs, n);
 
         for (int s = 0; s < S; s++)
-            c->level.e[s] += (log(r[s].loss) - c->rate[i].y) / c->count;
+            level[s] += (log(r[s].loss) - c->rate[i].y) / c->count;
     }
     for (int i = c->first; i < end; i++) {
         const struct transfer_run *r = runs_at(c, i, runs, n);
@@ -206,16 +209,14 @@ static int find_noise(struct curve *c, const struct transfer_run *runs, int n,
         for (int s = 0; s < c->rate[i].n; s++) {
             double e = log(r[s].loss) - c->rate[i].y;
 
-            e -= even ? c->level.e[s] : 0;
+            e -= even ? level[s] : 0;
             c->seed.e[k++] = e;
             c->pure += c->rate[i].weight / c->rate[i].n * e * e;
         }
     }
     c->seed.n = total;
     c->seed.scale = noise_scale(total, c->seed.df);
-    c->level.n = even ? S : 0;
-    c->level.df = S - 1;
-    c->level.scale = noise_scale(S, S - 1);
+    free(level);
     return MUP_OK;
 }
 
@@ -419,31 +420,6 @@ static void pool_residuals(struct curves *s)
     pool->n = pool->scale > 0 ? pool->n : 0;
 }
 
-/* Two seeds say next to nothing about the spread of levels, and one nothing at
- * all; in relative loss it is much the same at every width, so those widths
- * draw from the levels of all. */
-static void pool_levels(struct curves *s)
-{
-    struct curve_noise *pool = &s->level;
-
-    for (int w = 0; w < s->W; w++) {
-        const struct curve_noise *own = &s->at[w].level;
-
-        if (own->n == 0)
-            continue;
-        memcpy(pool->e + pool->n, own->e, (size_t)own->n * sizeof(double));
-        pool->n += own->n;
-        pool->df += own->df;
-    }
-    pool->scale = noise_scale(pool->n, pool->df);
-}
-
-static const struct curve_noise *level_of(const struct curves *s,
-                                          const struct curve *c)
-{
-    return c->level.n >= OWN_SEEDS ? &c->level : &s->level;
-}
-
 /* ---- all widths -----------------------------------------------------------
  */
 
@@ -479,17 +455,14 @@ out:
 static int settle(struct curves *s, struct mup_error *err)
 {
     double coefficient[TRANSFER_MAX_WIDTHS][4];
-    size_t deviations = (size_t)s->n, levels = 1;
+    size_t deviations = (size_t)s->n;
     int side;
 
-    for (int w = 0; w < s->W; w++) {
+    for (int w = 0; w < s->W; w++)
         deviations += (size_t)s->at[w].seed.n;
-        levels += (size_t)s->at[w].level.n;
-    }
     s->y = calloc((size_t)s->n, sizeof(double));
     s->residual.e = calloc(deviations, sizeof(double));
-    s->level.e = calloc(levels, sizeof(double));
-    if (!s->y || !s->residual.e || !s->level.e)
+    if (!s->y || !s->residual.e)
         return mup_fail(err, MUP_SYSTEM, "out of memory for %d points", s->n);
     for (int w = 0; w < s->W; w++)
         for (int i = 0; i < s->at[w].n; i++)
@@ -504,7 +477,6 @@ static int settle(struct curves *s, struct mup_error *err)
         widen_by_misfit(s, c);
     }
     pool_residuals(s);
-    pool_levels(s);
     return MUP_OK;
 }
 
@@ -543,12 +515,10 @@ void curves_clear(struct curves *s)
         free(c->rate);
         free(c->skew);
         free(c->seed.e);
-        free(c->level.e);
         fit_design_clear(&c->parabola);
     }
     free(s->y);
     free(s->residual.e);
-    free(s->level.e);
     *s = (struct curves){ 0 };
 }
 
@@ -591,13 +561,8 @@ static void draw_curve(const struct curves *s, const struct curve *c,
                        const struct random_key *key, uint64_t at, double *y)
 {
     const struct curve_noise *seed = &c->seed, *rest = &s->residual;
-    const struct curve_noise *level = level_of(s, c);
-    double shift = 0;
     int own = has_own_noise(c);
 
-    for (int k = 0; k < c->seeds && level->n > 0; k++)
-        shift += level->scale / c->seeds *
-                 level->e[random_below(key, at++, level->n)];
     for (int i = 0; i < c->n; i++) {
         const struct curve_rate *r = &c->rate[i];
         int inside = i >= c->first && i < c->first + c->count;
@@ -610,7 +575,7 @@ static void draw_curve(const struct curves *s, const struct curve *c,
         if (!own && rest->n > 0)
             e = rest->scale / sqrt(inside ? r->weight : r->n) *
                 rest->e[random_below(key, at++, rest->n)];
-        y[c->offset + i] = f + e + shift;
+        y[c->offset + i] = f + e;
     }
 }
 

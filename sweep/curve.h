@@ -49,11 +49,8 @@ struct curve {
     double pure;             /* weighted squares within rates, 0 for one seed */
     double observations;     /* behind the fit, for the choice of the degree */
     struct curve_noise seed; /* single runs; n = 0 for one seed */
-    /* What a seed adds to the whole curve; n = 0 for one seed, or where the
-     * rates of the window were run with different seeds. */
-    struct curve_noise level;
-    double c[4]; /* the fit of the measured y */
-    double x;    /* its minimum */
+    double c[4];             /* the fit of the measured y */
+    double x;                /* its minimum */
     int edge;
 };
 
@@ -65,7 +62,6 @@ struct curves {
     double *y;
     int degree;                  /* 2 or 3 */
     struct curve_noise residual; /* of all widths, for 1 or 2 seeds */
-    struct curve_noise level;    /* of all widths, for 1 or 2 seeds */
 };
 
 /* runs sorted by width, n >= 1.  MUP_USAGE if a width has no rate free of

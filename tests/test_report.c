@@ -8,6 +8,7 @@
 #include "sweep/report.h"
 #include "sweep/report_data.h"
 #include "sweep/report_text.h"
+#include "tests/close.h"
 #include "tests/study_fixture.inc.h"
 
 static const struct study usual = {
@@ -213,8 +214,8 @@ static void report_json_holds_the_numbers_of_the_report(void **state)
     assert_string_equal(json_string_value(json_object_get(p, "verdict")),
                         "drifts");
     /* Written with 10 digits. */
-    assert_float_equal(number(json_object_get(p, "drift"), "value"),
-                       r.transfer[0].drift, 1e-8);
+    assert_close(number(json_object_get(p, "drift"), "value"),
+                 r.transfer[0].drift, 1e-8);
     assert_int_equal(json_array_size(json_object_get(p, "optima")), 4);
     assert_true(number(json_object_get(o, "study"), "diverged") > 0);
     assert_true(json_is_null(json_object_get(o, "target")));
@@ -450,7 +451,7 @@ static void a_torn_line_and_a_repeated_step_count_once(void **state)
     snprintf(path, sizeof(path), "%s/m.jsonl", s.dir);
     assert_int_equal(report_series_open(path, &series, &err), MUP_OK);
     assert_int_equal(series.n, 2);
-    assert_float_equal(series.loss[1], 2.6, 0);
+    assert_close(series.loss[1], 2.6, 0);
     assert_true(isnan(series.val_loss[0]));
     report_series_close(&series);
     snprintf(path, sizeof(path), "%s/absent.jsonl", s.dir);

@@ -13,6 +13,7 @@
 #include "model/random.h"
 #include "sweep/fit.h"
 #include "sweep/transfer.h"
+#include "tests/close.h"
 
 #define MAX_RUNS 1024
 
@@ -144,17 +145,17 @@ static void a_noiseless_parabola_gives_its_minimum_exactly(void **state)
     analyse(&p, 1, &r);
     for (int w = 0; w < 4; w++) {
         /* 1e-6: conditioning of a cubic design times rounding of log. */
-        assert_float_equal(r.optimum[w].log2_lr, -6.2 - 0.3 * w, 1e-6);
-        assert_float_equal(r.optimum[w].loss, 3 - 0.1 * w, 1e-6);
-        assert_float_equal(r.optimum[w].curvature, 0.01, 1e-6);
+        assert_close(r.optimum[w].log2_lr, -6.2 - 0.3 * w, 1e-6);
+        assert_close(r.optimum[w].loss, 3 - 0.1 * w, 1e-6);
+        assert_close(r.optimum[w].curvature, 0.01, 1e-6);
         assert_int_equal(r.optimum[w].edge, 0);
         assert_true(r.optimum[w].window_lo < r.optimum[w].log2_lr &&
                     r.optimum[w].log2_lr < r.optimum[w].window_hi);
     }
-    assert_float_equal(r.drift, -0.3, 1e-6);
+    assert_close(r.drift, -0.3, 1e-6);
     assert_int_equal(r.verdict, TRANSFER_DRIFTS);
     /* The narrowest optimum is 0.9 octaves off: 1 % per octave^2. */
-    assert_float_equal(r.regret, expm1(0.01 * 0.81), 1e-6);
+    assert_close(r.regret, expm1(0.01 * 0.81), 1e-6);
 }
 
 static void intervals_cover_the_planted_minimum_of_a_parabola(void **state)
@@ -345,7 +346,7 @@ static void diverged_runs_give_the_margin(void **state)
     p.noise = 0;
     p.cliff = 2; /* -4.2: the rates 2^-4 and 2^-3 diverge */
     analyse(&p, 1, &r);
-    assert_float_equal(r.optimum[0].margin, 2.2, 1e-6);
+    assert_close(r.optimum[0].margin, 2.2, 1e-6);
     assert_int_equal(r.optimum[0].diverged, 6);
     p.cliff = 100;
     analyse(&p, 1, &r);
@@ -362,7 +363,7 @@ static void an_optimum_at_the_cliff_is_bracketed_not_at_the_edge(void **state)
     p.cliff = 0; /* the valley is cut off where it would be deepest */
     analyse(&p, 1, &r);
     assert_int_equal(r.optimum[0].edge, 0);
-    assert_float_equal(r.optimum[0].log2_lr, -5, 1e-9);
+    assert_close(r.optimum[0].log2_lr, -5, 1e-9);
     assert_true(r.optimum[0].log2_lr_hi > -4.2); /* up to the cliff at 2^-4 */
     /* All optima are one rate, whatever lies between it and the cliff. */
     assert_true(r.regret_lo >= 0);
@@ -514,7 +515,7 @@ static void a_dense_grid_is_fitted_around_its_best_rate(void **state)
     assert_int_equal(r.optimum[0].points, FIT_MAX_POINTS);
     assert_true(r.optimum[0].window_lo < -5.5);
     assert_true(r.optimum[0].window_hi > -4.5);
-    assert_float_equal(r.optimum[0].log2_lr, -5, 1e-6); /* no noise */
+    assert_close(r.optimum[0].log2_lr, -5, 1e-6); /* no noise */
 }
 
 static void three_rates_fall_back_to_the_grid_without_a_verdict(void **state)
@@ -578,7 +579,7 @@ static void a_cubic_is_recovered_and_its_minimum_found(void **state)
     assert_int_equal(fit_design_init(&d, t, w, 5, 3, &err), MUP_OK);
     fit_coefficients(&d, y, f);
     for (int k = 0; k < 4; k++)
-        assert_float_equal(f[k], c[k], 1e-12); /* exact data, n = 5 */
+        assert_close(f[k], c[k], 1e-12); /* exact data, n = 5 */
     assert_true(fit_rss(&d, y, f) < 1e-24);
     assert_int_equal(fit_minimum(f, -2, 2, &x), 0);
     assert_true(fabs(f[1] + 2 * f[2] * x + 3 * f[3] * x * x) < 1e-12);
