@@ -29,7 +29,8 @@ LIBS := -lyaml -ljansson -ldnnl -llapacke -lopenblas -lsqlite3 \
 VERSION := 0.1.0
 REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
-WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes \
+# A member that is not given is 0, and 0 is what it shall mean.
+WARN := -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Wshadow -Wstrict-prototypes \
         -Wmissing-prototypes -Wvla -Wwrite-strings -Wundef -Wformat=2
 ifeq ($(WERROR),1)
 WARN += -Werror

@@ -63,6 +63,14 @@ struct adamw_args {
     double decay;      /* w -= decay * w before the step, all factors in */
     double grad_scale; /* clip factor applied to g */
     double correction1, correction2; /* 1 - beta^t */
+    int atan2; /* atan2(first, sqrt(second)) in place of the quotient */
+};
+
+struct lion_args {
+    double lr;
+    double beta1, beta2;
+    double decay;
+    double grad_scale;
 };
 
 struct sgd_args {
@@ -104,10 +112,11 @@ struct backend_ops {
                  double beta);
     /* One product per expert over rows offset[e]..offset[e+1].  w stacks the
      * experts' matrices: (E*O, I).  FORWARD: b = w.  DGRAD: b = w.  WGRAD:
-     * c = stacked gradient, adds.  accumulate: FORWARD and DGRAD add. */
+     * c = stacked gradient, adds.  accumulate: FORWARD and DGRAD add.  All
+     * products are multiplied with alpha. */
     void (*gemm_grouped)(struct backend *be, int kind, struct view c,
                          struct view a, struct view b, const int32_t *offset,
-                         int64_t experts, int accumulate);
+                         int64_t experts, double alpha, int accumulate);
 
     /* --- embedding --- */
     /* y(N,D) = scale * table(V,D)[token] */
@@ -117,14 +126,15 @@ struct backend_ops {
     void (*embed_grad)(struct backend *be, struct view dtable, struct view dy,
                        const int32_t *token, double scale);
 
-    /* --- RMSNorm: y = gain * x * rstd, rstd = 1/sqrt(mean x^2 + eps) --- */
+    /* --- RMSNorm: y = mult * gain * x * rstd, rstd = 1/sqrt(mean x^2 + eps),
+     * mult being the gain's forward multiplier --- */
     /* x, y (N,D); gain (1,D); rstd (N,1) is kept for the backward pass */
     void (*rmsnorm)(struct backend *be, struct view y, struct view rstd,
-                    struct view x, struct view gain, double eps);
+                    struct view x, struct view gain, double mult, double eps);
     /* dx overwrites, or adds if accumulate; dgain (1,D) adds. */
     void (*rmsnorm_grad)(struct backend *be, struct view dx, struct view dgain,
                          struct view dy, struct view x, struct view rstd,
-                         struct view gain, int accumulate);
+                         struct view gain, double mult, int accumulate);
 
     /* --- attention --- */
     /* table(T,K): cos in columns 0..K/2, sin in K/2..K, of
@@ -207,9 +217,14 @@ struct backend_ops {
                           double z);
 
     /* --- optimizers: contiguous views of equal shape --- */
-    /* AdamW (Loshchilov & Hutter, alg. 2): m, v moments, updated in place. */
+    /* AdamW (Loshchilov & Hutter, alg. 2): m, v moments, updated in place.
+     * atan2: Everett et al. 2024, section 5; needs no epsilon. */
     void (*adamw)(struct backend *be, struct view w, struct view g,
                   struct view m, struct view v, const struct adamw_args *args);
+    /* u = beta1*m + (1-beta1)*g;  m = beta2*m + (1-beta2)*g;
+     * w -= decay*w + lr*sign(u), sign(0) = 0.  (Chen et al. 2023, Lion.) */
+    void (*lion)(struct backend *be, struct view w, struct view g,
+                 struct view m, const struct lion_args *args);
     /* m = momentum*m + g;  w -= decay*w + lr*m. */
     void (*sgd)(struct backend *be, struct view w, struct view g, struct view m,
                 const struct sgd_args *args);

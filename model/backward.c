@@ -21,10 +21,52 @@ static void product_grouped_grad(const struct model *m, int param,
 {
     const struct backend_ops *ops = m->be->ops;
 
+    double f = m->params.list[param].forward;
+
     ops->gemm_grouped(m->be, GROUP_WGRAD, m->grad[param], dy, x, offset, m->E,
-                      0);
+                      f, 0);
     ops->gemm_grouped(m->be, GROUP_DGRAD, dx, dy, m->weight[param], offset,
-                      m->E, accumulate);
+                      m->E, f, accumulate);
+}
+
+/* dgain adds, dx (=|+=) */
+static void norm_grad(const struct model *m, int param, struct view dx,
+                      struct view dy, struct view x, struct view rstd,
+                      int accumulate)
+{
+    m->be->ops->rmsnorm_grad(m->be, dx, m->grad[param], dy, x, rstd,
+                             m->weight[param], m->params.list[param].forward,
+                             accumulate);
+}
+
+/* From dy of rotated heads to dh (=|+=); dy is overwritten. */
+static void project_heads_grad(const struct model *m, const struct heads *h,
+                               struct view dh, struct view dy, struct view x)
+{
+    struct view rows = block_rows(m, dy);
+
+    m->be->ops->rope(m->be, dy, m->rope, 1);
+    if (h->gain >= 0)
+        norm_grad(m, h->gain, rows, rows, block_rows(m, h->raw), h->rstd, 0);
+    product_grad(m, h->param, dh, dy, x, 1);
+}
+
+/* dh adds what the shared expert passes back from dbranch. */
+static void backward_shared(struct model *m, int l, struct view dh,
+                            struct view dbranch)
+{
+    const struct backend_ops *ops = m->be->ops;
+    const struct block_params *p = &m->params.block[l];
+    struct block_state *s = &m->block[l];
+    struct view act = view_of(m->scratch.ffn[0].data, m->N, m->F);
+    struct view dact = view_of(m->scratch.ffn[1].data, m->N, m->F);
+
+    ops->geglu(m->be, act, s->shared_gate, s->shared_up);
+    product_grad(m, p->shared_down, dact, dbranch, act, 0);
+    ops->geglu_grad(m->be, s->shared_gate, s->shared_up, dact, s->shared_gate,
+                    s->shared_up);
+    product_grad(m, p->shared_gate, dh, s->shared_gate, s->h_moe, 1);
+    product_grad(m, p->shared_up, dh, s->shared_up, s->h_moe, 1);
 }
 
 /* From the gradient of the experts' weighted sum to that of the normalised
@@ -60,15 +102,15 @@ static void backward_moe(struct model *m, int l, struct view dx,
     struct scratch *t = &m->scratch;
     struct view dbranch = t->hidden[1], dh = t->hidden[2];
 
-    ops->rmsnorm_grad(m->be, dbranch, m->grad[p->norm_moe_out], dx,
-                      s->branch_moe, s->rstd_moe_out,
-                      m->weight[p->norm_moe_out], 0);
+    norm_grad(m, p->norm_moe_out, dbranch, dx, s->branch_moe, s->rstd_moe_out,
+              0);
     backward_experts(m, l, dh, dbranch);
+    if (p->shared_gate >= 0)
+        backward_shared(m, l, dh, dbranch);
     ops->route_grad(m->be, t->dlogits, t->dgates, s->probs, s->router_lse,
                     s->gates, s->expert, s->logits, &shape);
     product_grad(m, p->router, dh, t->dlogits, s->h_moe, 1);
-    ops->rmsnorm_grad(m->be, dx, m->grad[p->norm_moe_in], dh, s->x_moe,
-                      s->rstd_moe_in, m->weight[p->norm_moe_in], 1);
+    norm_grad(m, p->norm_moe_in, dx, dh, s->x_moe, s->rstd_moe_in, 1);
 }
 
 static void backward_attention(struct model *m, int l, struct view dx)
@@ -76,23 +118,20 @@ static void backward_attention(struct model *m, int l, struct view dx)
     const struct backend_ops *ops = m->be->ops;
     const struct block_params *p = &m->params.block[l];
     const struct attention_shape shape = block_attention_shape(m);
+    const struct heads q = block_queries(m, l), k = block_keys(m, l);
     struct block_state *s = &m->block[l];
     struct scratch *t = &m->scratch;
     struct view dbranch = t->hidden[1], dh = t->hidden[2];
     struct view dout = view_of(t->routed[0].data, m->N, m->H * m->K);
 
-    ops->rmsnorm_grad(m->be, dbranch, m->grad[p->norm_attn_out], dx, s->branch,
-                      s->rstd_out, m->weight[p->norm_attn_out], 0);
+    norm_grad(m, p->norm_attn_out, dbranch, dx, s->branch, s->rstd_out, 0);
     product_grad(m, p->o, dout, dbranch, s->o, 0);
     ops->attention_grad(m->be, t->dq, t->dk, t->dv, dout, s->o, s->lse, s->q,
                         s->k, s->v, &shape, t->attention);
-    ops->rope(m->be, t->dq, m->rope, 1);
-    ops->rope(m->be, t->dk, m->rope, 1);
-    product_grad(m, p->q, dh, t->dq, s->h, 0);
-    product_grad(m, p->k, dh, t->dk, s->h, 1);
-    product_grad(m, p->v, dh, t->dv, s->h, 1);
-    ops->rmsnorm_grad(m->be, dx, m->grad[p->norm_attn_in], dh, s->x, s->rstd_in,
-                      m->weight[p->norm_attn_in], 1);
+    product_grad(m, p->v, dh, t->dv, s->h, 0);
+    project_heads_grad(m, &q, dh, t->dq, s->h);
+    project_heads_grad(m, &k, dh, t->dk, s->h);
+    norm_grad(m, p->norm_attn_in, dx, dh, s->x, s->rstd_in, 1);
 }
 
 void model_backward(struct model *m, const int32_t *input,
@@ -105,8 +144,7 @@ void model_backward(struct model *m, const int32_t *input,
     ops->gemm(m->be, m->grad[p->unembed], m->logits, m->h_final, 1, 0,
               p->readout, 1);
     ops->gemm(m->be, dh, m->logits, m->weight[p->unembed], 0, 0, p->readout, 0);
-    ops->rmsnorm_grad(m->be, dx, m->grad[p->norm_final], dh, m->x_final,
-                      m->rstd_final, m->weight[p->norm_final], 0);
+    norm_grad(m, p->norm_final, dx, dh, m->x_final, m->rstd_final, 0);
     for (int l = (int)m->L - 1; l >= 0; l--) {
         backward_moe(m, l, dx, scale);
         backward_attention(m, l, dx);

@@ -37,6 +37,10 @@ static const struct field model_fields[] = {
       "base of the rotary position angles" },
     { "norm_eps", FIELD_REAL, ROLE_FIXED, AT(norm_eps), "1e-5", "[0,1]",
       "epsilon inside RMSNorm" },
+    { "qk_norm", FIELD_BOOL, ROLE_FIXED, AT(qk_norm), "no", "",
+      "RMSNorm with a gain on every query and key head, before RoPE" },
+    { "shared_expert", FIELD_BOOL, ROLE_FIXED, AT(shared_expert), "no", "",
+      "one more expert that every token uses, added to the routed sum" },
     { 0 },
 };
 #undef AT
@@ -44,11 +48,35 @@ static const struct field model_fields[] = {
 #define AT(member) offsetof(struct mup_config, member)
 static const struct field mup_fields[] = {
     { "parametrization", FIELD_CHOICE, ROLE_FIXED, AT(parametrization), "mup",
-      "sp|mup", "standard or maximal update parametrization" },
+      "sp|mup|sp-perlayer|umup",
+      "standard, maximal update, standard with learning rates per layer, "
+      "unit-scaled muP" },
+    { "form", FIELD_CHOICE, ROLE_FIXED, AT(form), "table8",
+      "table8|table3|table9",
+      "where muP's width factors stand; all three train alike" },
     { "base_width", FIELD_INT, ROLE_FIXED, AT(base_width), "256", "[1,1048576]",
       "width at which every factor is 1" },
     { "base_head_size", FIELD_INT, ROLE_FIXED, AT(base_head_size), "16",
       "[2,4096]", "head size at which the attention scale is 1/sqrt" },
+    { "base_kv_group", FIELD_INT, ROLE_FIXED, AT(base_kv_group), "0",
+      "[0,4096]", "model.kv_group at base, 0 = the same" },
+    { "base_ffn_ratio", FIELD_REAL, ROLE_FIXED, AT(base_ffn_ratio), "0",
+      "[0,64]", "model.ffn_ratio at base, 0 = the same" },
+    { "base_layers", FIELD_INT, ROLE_FIXED, AT(base_layers), "0", "[0,4096]",
+      "model.layers at base, for mup.depth" },
+    { "base_experts", FIELD_INT, ROLE_FIXED, AT(base_experts), "0", "[0,4096]",
+      "model.experts at base, for mup.moe" },
+    { "depth", FIELD_CHOICE, ROLE_FIXED, AT(depth), "none",
+      "none|depth-mup|completep",
+      "rule for growing depth: residual branches times (layers / base)^-1/2 "
+      "or ^-1" },
+    { "moe", FIELD_CHOICE, ROLE_FIXED, AT(moe), "fixed_e",
+      "fixed_e|mean_field|mssp|mssp_bottleneck",
+      "what grows in the mixture of experts: widths alone, experts at fixed "
+      "top_k / experts, experts and their width, experts of fixed width" },
+    { "gqa", FIELD_CHOICE, ROLE_FIXED, AT(gqa), "equal", "equal|experimental",
+      "another model.kv_group than at base is refused, or scaled by an "
+      "experimental factor" },
     { "init_std", FIELD_REAL, ROLE_TRANSFER, AT(init_std), "2^-4", "[0,inf)",
       "init standard deviation of every matrix at base width" },
     { "emb_mult", FIELD_REAL, ROLE_TRANSFER, AT(emb_mult), "16", "(0,inf)",
@@ -63,6 +91,21 @@ static const struct field mup_fields[] = {
       "start the unembedding at zero (untied only)" },
     { "zero_query", FIELD_BOOL, ROLE_TRANSFER, AT(zero_query), "no", "",
       "start the query matrices at zero" },
+    { "duration", FIELD_CHOICE, ROLE_FIXED, AT(duration), "none", "none|sde",
+      "rule for another batch size or number of tokens than at base" },
+    { "base_batch", FIELD_INT, ROLE_FIXED, AT(base_batch), "0", "[0,1048576]",
+      "train.batch at base, for mup.duration" },
+    { "base_steps", FIELD_INT, ROLE_FIXED, AT(base_steps), "0",
+      "[0,1000000000]", "train.steps at base, for mup.duration" },
+    { "duration_exponent", FIELD_REAL, ROLE_FIXED, AT(duration_exponent), "0.5",
+      "[0,1]",
+      "learning rate falls as tokens^-x; 0.5 by theory, 0.3 as measured by "
+      "some" },
+    { "break", FIELD_CHOICE, ROLE_FIXED, AT(broken), "none",
+      "none|router_hidden|router_no_mult|readout_no_mult|readout_twice|"
+      "readout_lr|hidden_init|hidden_lr|hidden_lr_sqrt|down_lr|input_lr|"
+      "vector_lr|tied_rescaled|eps|decay|attention|residual|depth_lr|muon",
+      "a wrong rule in place of a right one, to see that checks find it" },
     { 0 },
 };
 #undef AT
@@ -76,7 +119,8 @@ static const struct field train_fields[] = {
     { "micro_batch", FIELD_INT, ROLE_RUN, AT(micro_batch), "0", "[0,1048576]",
       "sequences per forward pass, 0 = the whole batch" },
     { "optimizer", FIELD_CHOICE, ROLE_FIXED, AT(optimizer), "adamw",
-      "adamw|sgd", "optimizer" },
+      "adamw|sgd|adam|lion|muon",
+      "optimizer; muon takes the matrices inside blocks, adamw the rest" },
     { "lr", FIELD_REAL, ROLE_TRANSFER, AT(lr), NULL, "(0,inf)",
       "peak learning rate at base width" },
     { "beta1", FIELD_REAL, ROLE_TRANSFER, AT(beta1), "0.9", "[0,1)",
@@ -85,13 +129,23 @@ static const struct field train_fields[] = {
       "decay of Adam's second moment" },
     { "eps", FIELD_REAL, ROLE_TRANSFER, AT(eps), "1e-8", "(0,1]",
       "Adam's epsilon at base width" },
+    { "atan2", FIELD_BOOL, ROLE_FIXED, AT(atan2), "no", "",
+      "Adam-atan2: no epsilon" },
     { "momentum", FIELD_REAL, ROLE_TRANSFER, AT(momentum), "0.9", "[0,1)",
-      "momentum of SGD" },
+      "momentum of SGD and Muon" },
+    { "muon_scale", FIELD_CHOICE, ROLE_FIXED, AT(muon), "spectral",
+      "spectral|keller-jordan|moonlight|plain",
+      "factor on Muon's updates: sqrt(out/in), sqrt(max(1,out/in)), "
+      "0.2 sqrt(max(out,in)), 1; its width dependence is compensated" },
+    { "muon_adam_lr", FIELD_REAL, ROLE_TRANSFER, AT(muon_adam_lr), "1",
+      "(0,inf)", "learning rate of what Muon leaves to AdamW, over train.lr" },
     { "weight_decay", FIELD_REAL, ROLE_TRANSFER, AT(weight_decay), "0",
       "[0,inf)", "weight decay of matrices at base width" },
     { "decay_mode", FIELD_CHOICE, ROLE_FIXED, AT(decay_mode), "independent",
-      "independent|coupled|none",
-      "what keeps still when a tensor's learning rate is scaled" },
+      "independent|coupled|none|sqrt|detached",
+      "what keeps still when a tensor's learning rate is scaled: rate x "
+      "decay, decay alone, nothing decays, rate x decay x sqrt(m), decay "
+      "without any rate" },
     { "clip", FIELD_REAL, ROLE_TRANSFER, AT(clip), "1", "[0,inf)",
       "limit of the global gradient norm, 0 = off" },
     { "schedule", FIELD_CHOICE, ROLE_FIXED, AT(schedule), "linear",
@@ -227,12 +281,124 @@ static int check_model(const struct model_config *m, struct mup_error *err)
     return MUP_OK;
 }
 
-static int check_base(const struct run_config *c, struct mup_error *err)
+struct model_config config_base(const struct run_config *c)
 {
     struct model_config base = c->model;
 
     base.width = c->mup.base_width;
     base.head_size = c->mup.base_head_size;
+    if (c->mup.base_kv_group)
+        base.kv_group = c->mup.base_kv_group;
+    if (c->mup.base_ffn_ratio > 0)
+        base.ffn_ratio = c->mup.base_ffn_ratio;
+    if (c->mup.base_layers)
+        base.layers = c->mup.base_layers;
+    if (c->mup.base_experts)
+        base.experts = c->mup.base_experts;
+    return base;
+}
+
+struct mup_rules config_rules(const struct run_config *c)
+{
+    const struct model_config base = config_base(c);
+
+    return (struct mup_rules){
+        .parametrization = c->mup.parametrization,
+        .optimizer = c->train.optimizer,
+        .decay = c->train.decay_mode,
+        .form = c->mup.form,
+        .depth = c->mup.depth,
+        .moe = c->mup.moe,
+        .gqa = c->mup.gqa,
+        .muon = c->train.muon,
+        .atan2 = c->train.atan2,
+        .broken = c->mup.broken,
+        .layers = { c->model.layers, base.layers },
+        .experts = { c->model.experts, base.experts },
+        .group = { c->model.kv_group, base.kv_group },
+    };
+}
+
+int config_duration(const struct run_config *c, struct mup_duration *out,
+                    struct mup_error *err)
+{
+    double batch, steps;
+
+    *out = (struct mup_duration){ 1, 1, 1, 1, 1 };
+    if (!c->mup.duration)
+        return MUP_OK;
+    batch = (double)c->train.batch / (double)c->mup.base_batch;
+    steps = (double)c->train.steps / (double)c->mup.base_steps;
+    return mup_duration_scale(batch, batch * steps, c->mup.duration_exponent,
+                              out, err);
+}
+
+static int check_duration(const struct run_config *c, struct mup_error *err)
+{
+    struct mup_duration d;
+    double least = fmin(c->train.beta1, c->train.beta2);
+    int rc;
+
+    if (!c->mup.duration)
+        return MUP_OK;
+    if (!c->mup.base_batch || !c->mup.base_steps)
+        return mup_fail(err, MUP_USAGE,
+                        "mup.duration sde needs mup.base_batch and "
+                        "mup.base_steps, the proxy's train.batch and "
+                        "train.steps");
+    rc = config_duration(c, &d, err);
+    if (rc)
+        return rc;
+    if (1 - (1 - least) * d.one_minus_beta < 0)
+        return mup_fail(err, MUP_USAGE,
+                        "mup.duration sde makes a beta of Adam negative: 1 - "
+                        "beta grows %g times; lower train.batch or raise "
+                        "train.beta1 and train.beta2",
+                        d.one_minus_beta);
+    return MUP_OK;
+}
+
+/* Names the key at fault where libmup names the rule. */
+static int check_rules(const struct run_config *c, struct mup_error *err)
+{
+    const struct mup_rules rules = config_rules(c);
+    const struct mup_shape shape = { "any", MUP_HIDDEN, { 1, 1 }, { 1, 1 }, 1 };
+    struct mup_scale scale;
+    int rc;
+
+    if (c->mup.depth && !c->mup.base_layers)
+        return mup_fail(err, MUP_USAGE,
+                        "mup.depth %s needs mup.base_layers, the proxy's "
+                        "model.layers",
+                        mup_depth_name(c->mup.depth));
+    if (c->mup.moe && !c->mup.base_experts)
+        return mup_fail(err, MUP_USAGE,
+                        "mup.moe %s needs mup.base_experts, the proxy's "
+                        "model.experts",
+                        mup_moe_name(c->mup.moe));
+    if (c->train.optimizer == MUP_ADAM && c->train.weight_decay > 0)
+        return mup_fail(err, MUP_USAGE,
+                        "train.optimizer adam with train.weight_decay would "
+                        "put the decay into the gradient, for which no width "
+                        "rule holds; use adamw");
+    if (c->mup.form == MUP_TABLE3 && c->model.tied)
+        return mup_fail(err, MUP_USAGE,
+                        "mup.form table3 cannot serve model.tied: the table "
+                        "is an input too; use table8 or table9");
+    rc = mup_scale(&rules, &shape, &scale, err);
+    if (rc)
+        mup_error_prefix(err, "%s: ",
+                         rules.optimizer == MUP_MUON ||
+                                 rules.optimizer == MUP_SGD
+                             ? "train.optimizer"
+                             : "mup.parametrization");
+    return rc;
+}
+
+static int check_base(const struct run_config *c, struct mup_error *err)
+{
+    const struct model_config base = config_base(c);
+
     if (base.width % base.head_size)
         return mup_fail(err, MUP_USAGE,
                         "mup.base_width %lld is not a multiple of "
@@ -254,6 +420,10 @@ int run_config_check(const struct run_config *c, struct mup_error *err)
     if (rc)
         return rc;
     rc = check_base(c, err);
+    if (!rc)
+        rc = check_rules(c, err);
+    if (!rc)
+        rc = check_duration(c, err);
     if (rc)
         return rc;
     if ((double)c->train.steps * (double)c->train.batch * (double)c->model.seq >

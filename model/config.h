@@ -23,13 +23,23 @@ struct model_config {
     int router_renorm;
     double rope_base;
     double norm_eps;
+    int qk_norm;       /* RMSNorm of every query and key head */
+    int shared_expert; /* one more expert, used by every token */
 };
 
 /* The parametrization and its width-independent multipliers. */
 struct mup_config {
     int parametrization; /* enum mup_parametrization */
+    int form;            /* enum mup_form */
     int64_t base_width;
     int64_t base_head_size;
+    int64_t base_kv_group; /* this and the next three: 0 = as in model */
+    double base_ffn_ratio;
+    int64_t base_layers;
+    int64_t base_experts;
+    int depth;       /* enum mup_depth */
+    int moe;         /* enum mup_moe */
+    int gqa;         /* enum mup_gqa */
     double init_std; /* of every matrix at base width */
     double emb_mult;
     double attn_mult;
@@ -37,6 +47,10 @@ struct mup_config {
     double router_mult;
     int zero_readout;
     int zero_query;
+    int duration; /* 1: SDE rules of batch size and number of tokens */
+    int64_t base_batch, base_steps;
+    double duration_exponent;
+    int broken; /* enum mup_break */
 };
 
 enum schedule_kind {
@@ -53,7 +67,10 @@ struct train_config {
     int optimizer;       /* enum mup_optimizer */
     double lr;
     double beta1, beta2, eps;
-    double momentum; /* sgd */
+    int atan2;       /* Adam-atan2 */
+    double momentum; /* sgd, muon */
+    int muon;        /* enum mup_muon */
+    double muon_adam_lr;
     double weight_decay;
     int decay_mode;  /* enum mup_decay */
     double clip;     /* global gradient norm, 0 = off */
@@ -117,6 +134,14 @@ int run_config_check(const struct run_config *config, struct mup_error *err);
 int64_t config_heads(const struct model_config *m);    /* H = D / K */
 int64_t config_kv_heads(const struct model_config *m); /* G = H / kv_group */
 int64_t config_ffn(const struct model_config *m);      /* F */
+
+/* The same network at base size, and the rules that the config asks for. */
+struct model_config config_base(const struct run_config *config);
+struct mup_rules config_rules(const struct run_config *config);
+
+/* Factors of the duration rules, all 1 where they are off. */
+int config_duration(const struct run_config *config, struct mup_duration *out,
+                    struct mup_error *err);
 int64_t config_micro_batch(const struct train_config *t);
 
 #endif

@@ -94,6 +94,12 @@ static void layout_block(const struct model *m, struct block_state *s,
     s->q = take(m, a, N, m->H * m->K);
     s->k = take(m, a, N, m->G * m->K);
     s->v = take(m, a, N, m->G * m->K);
+    if (m->config.model.qk_norm) {
+        s->q_raw = take(m, a, N, m->H * m->K);
+        s->k_raw = take(m, a, N, m->G * m->K);
+        s->rstd_q = take(m, a, N * m->H, 1);
+        s->rstd_k = take(m, a, N * m->G, 1);
+    }
     s->o = take(m, a, N, m->H * m->K);
     s->lse = take(m, a, N, m->H);
     s->branch = take(m, a, N, D);
@@ -111,6 +117,10 @@ static void layout_block(const struct model *m, struct block_state *s,
     s->offset = take_ints(a, E + 1);
     s->gate = take(m, a, R, m->F);
     s->up = take(m, a, R, m->F);
+    if (m->config.model.shared_expert) {
+        s->shared_gate = take(m, a, N, m->F);
+        s->shared_up = take(m, a, N, m->F);
+    }
     s->out = take(m, a, R, D);
     s->branch_moe = take(m, a, N, D);
 }
@@ -177,8 +187,8 @@ void model_initialise(struct model *m)
         struct random_key key =
             random_key((uint64_t)m->config.train.seed, "init", p->name);
 
-        if (p->ones) {
-            double one = 1;
+        if (p->ones > 0) {
+            double one = p->ones;
 
             for (int64_t j = 0; j < p->count; j++)
                 ops->upload(m->be,
@@ -192,6 +202,27 @@ void model_initialise(struct model *m)
         }
     }
     ops->rope_table(m->be, m->rope, m->config.model.rope_base);
+}
+
+struct heads block_queries(const struct model *m, int l)
+{
+    const struct block_params *p = &m->params.block[l];
+    const struct block_state *s = &m->block[l];
+
+    return (struct heads){ p->q, p->norm_q, s->q, s->q_raw, s->rstd_q };
+}
+
+struct heads block_keys(const struct model *m, int l)
+{
+    const struct block_params *p = &m->params.block[l];
+    const struct block_state *s = &m->block[l];
+
+    return (struct heads){ p->k, p->norm_k, s->k, s->k_raw, s->rstd_k };
+}
+
+struct view block_rows(const struct model *m, struct view x)
+{
+    return view_of(x.data, x.rows * x.cols / m->K, m->K);
 }
 
 struct attention_shape block_attention_shape(const struct model *m)
@@ -229,14 +260,14 @@ static void watch(const struct model *m, int layer, const char *name,
         m->probe->activation(m->probe->context, layer, name, x);
 }
 
-/* y = forward * x W^T */
+/* y (=|+=) forward * x W^T */
 static void product(const struct model *m, int param, struct view y,
-                    struct view x)
+                    struct view x, int accumulate)
 {
     if (m->probe && m->probe->product)
         m->probe->product(m->probe->context, param, x, NULL);
     m->be->ops->gemm(m->be, y, x, m->weight[param], 0, 1,
-                     m->params.list[param].forward, 0);
+                     m->params.list[param].forward, accumulate ? 1 : 0);
 }
 
 static void product_grouped(const struct model *m, int param, struct view y,
@@ -245,7 +276,26 @@ static void product_grouped(const struct model *m, int param, struct view y,
     if (m->probe && m->probe->product)
         m->probe->product(m->probe->context, param, x, offset);
     m->be->ops->gemm_grouped(m->be, GROUP_FORWARD, y, x, m->weight[param],
-                             offset, m->E, 0);
+                             offset, m->E, m->params.list[param].forward, 0);
+}
+
+/* y = forward * gain * x / rms(x), over rows of gain's length */
+static void norm(const struct model *m, int param, struct view y,
+                 struct view rstd, struct view x)
+{
+    m->be->ops->rmsnorm(m->be, y, rstd, x, m->weight[param],
+                        m->params.list[param].forward,
+                        m->config.model.norm_eps);
+}
+
+/* q or k of all heads: product, norm of each head where asked, rotation. */
+static void project_heads(const struct model *m, const struct heads *h,
+                          struct view x)
+{
+    product(m, h->param, h->gain < 0 ? h->y : h->raw, x, 0);
+    if (h->gain >= 0)
+        norm(m, h->gain, block_rows(m, h->y), h->rstd, block_rows(m, h->raw));
+    m->be->ops->rope(m->be, h->y, m->rope, 0);
 }
 
 /* x_next = x + norm(attention(norm(x))) */
@@ -254,17 +304,14 @@ static void forward_attention(struct model *m, int l, struct view x_next)
     const struct backend_ops *ops = m->be->ops;
     const struct block_params *p = &m->params.block[l];
     const struct attention_shape shape = block_attention_shape(m);
+    const struct heads q = block_queries(m, l), k = block_keys(m, l);
     struct block_state *s = &m->block[l];
-    double eps = m->config.model.norm_eps;
 
-    ops->rmsnorm(m->be, s->h, s->rstd_in, s->x, m->weight[p->norm_attn_in],
-                 eps);
+    norm(m, p->norm_attn_in, s->h, s->rstd_in, s->x);
     watch(m, l, "attn.in", s->h);
-    product(m, p->q, s->q, s->h);
-    product(m, p->k, s->k, s->h);
-    product(m, p->v, s->v, s->h);
-    ops->rope(m->be, s->q, m->rope, 0);
-    ops->rope(m->be, s->k, m->rope, 0);
+    project_heads(m, &q, s->h);
+    project_heads(m, &k, s->h);
+    product(m, p->v, s->v, s->h, 0);
     watch(m, l, "attn.q", s->q);
     watch(m, l, "attn.k", s->k);
     watch(m, l, "attn.v", s->v);
@@ -278,12 +325,25 @@ static void forward_attention(struct model *m, int l, struct view x_next)
     ops->attention(m->be, s->o, s->lse, s->q, s->k, s->v, &shape,
                    m->scratch.attention);
     watch(m, l, "attn.mix", s->o);
-    product(m, p->o, s->branch, s->o);
+    product(m, p->o, s->branch, s->o, 0);
     watch(m, l, "attn.out", s->branch);
-    ops->rmsnorm(m->be, x_next, s->rstd_out, s->branch,
-                 m->weight[p->norm_attn_out], eps);
+    norm(m, p->norm_attn_out, x_next, s->rstd_out, s->branch);
     ops->add(m->be, x_next, s->x, 1);
     watch(m, l, "attn.residual", x_next);
+}
+
+/* Adds the shared expert to the routed sum, at a fixed ratio of 1:1. */
+static void forward_shared(struct model *m, int l)
+{
+    const struct block_params *p = &m->params.block[l];
+    struct block_state *s = &m->block[l];
+    struct view act = view_of(m->scratch.ffn[0].data, m->N, m->F);
+
+    product(m, p->shared_gate, s->shared_gate, s->h_moe, 0);
+    product(m, p->shared_up, s->shared_up, s->h_moe, 0);
+    m->be->ops->geglu(m->be, act, s->shared_gate, s->shared_up);
+    watch(m, l, "moe.shared_act", act);
+    product(m, p->shared_down, s->branch_moe, act, 1);
 }
 
 static void forward_experts(struct model *m, int l)
@@ -300,6 +360,9 @@ static void forward_experts(struct model *m, int l)
     watch(m, l, "moe.act", m->scratch.ffn[0]);
     product_grouped(m, p->down, s->out, m->scratch.ffn[0], s->offset);
     ops->combine(m->be, s->branch_moe, s->out, s->row, s->gates);
+    watch(m, l, "moe.routed", s->branch_moe);
+    if (p->shared_gate >= 0)
+        forward_shared(m, l);
     watch(m, l, "moe.out", s->branch_moe);
 }
 
@@ -312,12 +375,10 @@ static void forward_moe(struct model *m, int l, struct view x_next,
     const struct block_params *p = &m->params.block[l];
     const struct route_shape shape = block_route_shape(m, scale);
     struct block_state *s = &m->block[l];
-    double eps = m->config.model.norm_eps;
 
-    ops->rmsnorm(m->be, s->h_moe, s->rstd_moe_in, s->x_moe,
-                 m->weight[p->norm_moe_in], eps);
+    norm(m, p->norm_moe_in, s->h_moe, s->rstd_moe_in, s->x_moe);
     watch(m, l, "moe.in", s->h_moe);
-    product(m, p->router, s->logits, s->h_moe);
+    product(m, p->router, s->logits, s->h_moe, 0);
     watch(m, l, "moe.router.logits", s->logits);
     ops->route(m->be, s->probs, s->router_lse, s->gates, s->expert, s->logits,
                &shape);
@@ -325,8 +386,7 @@ static void forward_moe(struct model *m, int l, struct view x_next,
     ops->route_loss(m->be, losses->router, s->probs, s->router_lse, s->expert,
                     &shape);
     forward_experts(m, l);
-    ops->rmsnorm(m->be, x_next, s->rstd_moe_out, s->branch_moe,
-                 m->weight[p->norm_moe_out], eps);
+    norm(m, p->norm_moe_out, x_next, s->rstd_moe_out, s->branch_moe);
     ops->add(m->be, x_next, s->x_moe, 1);
     watch(m, l, "moe.residual", x_next);
 }
@@ -348,8 +408,7 @@ void model_forward(struct model *m, const int32_t *input, const int32_t *target,
         forward_attention(m, l, m->block[l].x_moe);
         forward_moe(m, l, next, scale, losses);
     }
-    ops->rmsnorm(m->be, m->h_final, m->rstd_final, m->x_final,
-                 m->weight[p->norm_final], m->config.model.norm_eps);
+    norm(m, p->norm_final, m->h_final, m->rstd_final, m->x_final);
     watch(m, -1, "final.in", m->h_final);
     if (m->probe && m->probe->product)
         m->probe->product(m->probe->context, p->unembed, m->h_final, NULL);

@@ -27,6 +27,8 @@ struct block_state {
     struct view h;                 /* (N,D) normalised */
     struct view rstd_in, rstd_out; /* (N,1) */
     struct view q, k, v;           /* (N,H*K), (N,G*K) x 2; rotated */
+    struct view q_raw, k_raw;      /* before QK-norm; no data without it */
+    struct view rstd_q, rstd_k;    /* (N*H,1), (N*G,1) */
     struct view o, lse;            /* (N,H*K), (N,H) */
     struct view branch;            /* (N,D) attention output, before its norm */
     struct view x_moe;             /* (N,D) residual entering the experts */
@@ -37,14 +39,16 @@ struct block_state {
     int32_t *expert, *row, *source;        /* R each */
     int32_t *offset;                       /* E+1 */
     struct view gate, up;                  /* (R,F) */
+    struct view shared_gate, shared_up;    /* (N,F); none without one */
     struct view out;                       /* (R,D) expert outputs */
-    struct view branch_moe;                /* (N,D) their weighted sum */
+    struct view branch_moe;                /* (N,D) their weighted sum, and
+                                              the shared expert's */
 };
 
 /* Memory shared by all blocks. */
 struct scratch {
     struct view hidden[3];  /* (N,D) */
-    struct view ffn[2];     /* (R,F) */
+    struct view ffn[2];     /* (R,F), also (N,F) of a shared expert */
     struct view routed[2];  /* (R,D) */
     struct view dq, dk, dv; /* as q, k, v */
     struct view dlogits;    /* (N,E) */

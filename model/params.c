@@ -12,9 +12,11 @@
 struct builder {
     const struct run_config *config;
     struct mup_rules rules;
-    struct model_config base; /* the same network at base width */
+    struct mup_duration duration;
+    struct model_config base; /* the same network at base size */
     struct params *params;
     struct mup_error *err;
+    int in_block;
     int status;
 };
 
@@ -24,6 +26,7 @@ struct spec {
     int64_t slices, rows, cols;
     struct mup_dim out, in;
     double std;  /* at base */
+    double ones; /* at base: starts at this value instead */
     double mult; /* tunable forward multiplier */
 };
 
@@ -32,96 +35,181 @@ static struct mup_dim finite(int64_t size)
     return (struct mup_dim){ size, 0 };
 }
 
-static int add(struct builder *b, const char *name, const struct spec *s)
+/* The base learning rate reaches decay by the mode alone: detached decay has
+ * none, and Muon's AdamW tensors decay like the others. */
+static void set_optimizer(struct builder *b, struct param *p)
 {
     const struct train_config *train = &b->config->train;
+    double lr = train->lr * b->duration.lr;
+    double decay = train->weight_decay * b->duration.weight_decay;
+
+    p->optimizer = train->optimizer;
+    p->lr = lr * p->scale.lr;
+    p->eps = train->eps * b->duration.eps * p->scale.eps;
+    p->decay = decay * p->scale.weight_decay;
+    p->shrink = (train->decay_mode == MUP_DECAY_DETACHED ? 1 : lr) *
+                (p->scale.lr * p->scale.weight_decay) * decay;
+    if (train->optimizer == MUP_MUON) {
+        if (mup_is_muon(p->shape.role)) {
+            p->lr *= mup_muon_factor(train->muon, p->shape.fan_out.size,
+                                     p->shape.fan_in.size);
+        } else {
+            p->optimizer = MUP_ADAMW;
+            p->lr *= train->muon_adam_lr;
+        }
+    }
+    p->second = -1;
+    if (p->optimizer == MUP_ADAMW || p->optimizer == MUP_ADAM) {
+        p->second = b->params->second_total;
+        b->params->second_total += p->count;
+    }
+}
+
+static int too_large(struct builder *b, const char *name, const struct spec *s)
+{
+    if (s->slices <= MAX_ELEMENTS / s->rows / s->cols &&
+        s->slices * s->rows * s->cols <= MAX_ELEMENTS - b->params->total)
+        return 0;
+    b->status = mup_fail(b->err, MUP_USAGE,
+                         "tensor '%s' of %lld x %lld x %lld makes the "
+                         "model larger than 2^44 parameters; lower "
+                         "model.width or model.experts",
+                         name, (long long)s->slices, (long long)s->rows,
+                         (long long)s->cols);
+    return 1;
+}
+
+static int add(struct builder *b, const char *name, const struct spec *s)
+{
     struct param *p = &b->params->list[b->params->n];
 
-    if (b->status)
+    if (b->status || too_large(b, name, s))
         return -1;
     memset(p, 0, sizeof(*p));
     snprintf(p->name, sizeof(p->name), "%s", name);
-    p->shape = (struct mup_shape){ p->name, s->role, s->out, s->in };
+    p->shape =
+        (struct mup_shape){ p->name, s->role, s->out, s->in, b->in_block };
     p->slices = s->slices;
     p->rows = s->rows;
     p->cols = s->cols;
-    if (s->slices > MAX_ELEMENTS / s->rows / s->cols ||
-        s->slices * s->rows * s->cols > MAX_ELEMENTS - b->params->total) {
-        b->status = mup_fail(b->err, MUP_USAGE,
-                             "tensor '%s' of %lld x %lld x %lld makes the "
-                             "model larger than 2^44 parameters; lower "
-                             "model.width or model.experts",
-                             name, (long long)s->slices, (long long)s->rows,
-                             (long long)s->cols);
-        return -1;
-    }
     b->status = mup_scale(&b->rules, &p->shape, &p->scale, b->err);
     if (b->status)
         return -1;
     p->count = s->slices * s->rows * s->cols;
     p->first = b->params->total;
     p->init_std = s->std * p->scale.init_std;
-    p->ones = s->role == MUP_VECTOR;
+    p->ones = s->ones * p->scale.init_std;
     p->forward = s->mult * p->scale.forward;
-    p->lr = train->lr * p->scale.lr;
-    p->eps = train->eps * p->scale.eps;
-    p->decay = train->weight_decay * p->scale.weight_decay;
+    set_optimizer(b, p);
     b->params->total += p->count;
     return b->params->n++;
 }
 
-static int add_gain(struct builder *b, const char *name)
+/* mult: the residual multiplier, for the norm at the end of a branch. */
+static int add_gain(struct builder *b, const char *name, double mult)
 {
     int64_t D = b->config->model.width;
-    struct spec s = {
-        MUP_VECTOR, 1, 1, D, { D, b->base.width }, finite(1), 0, 1
-    };
+    struct spec s = { MUP_VECTOR, 1, 1, D,   { D, b->base.width },
+                      finite(1),  0, 1, mult };
 
     return add(b, name, &s);
 }
 
-static int add_matrix(struct builder *b, const char *name, int64_t slices,
-                      struct mup_dim out, struct mup_dim in, double std)
+/* A gain of one head: of a size that does not grow, unless heads do. */
+static int add_head_gain(struct builder *b, const char *name)
 {
-    struct spec s = { MUP_HIDDEN, slices, out.size, in.size, out, in, std, 1 };
+    int64_t K = b->config->model.head_size;
+    int grows = K != b->base.head_size;
+    struct spec s = { grows ? MUP_VECTOR : MUP_FIXED,
+                      1,
+                      1,
+                      K,
+                      { K, grows ? b->base.head_size : 0 },
+                      finite(1),
+                      0,
+                      1,
+                      1 };
 
     return add(b, name, &s);
 }
 
-static void add_block(struct builder *b, int64_t layer)
+static int add_matrix(struct builder *b, const char *name, int role,
+                      const struct mup_dim size[2], double std)
 {
-    const struct model_config *m = &b->config->model, *m0 = &b->base;
-    const struct mup_config *mup = &b->config->mup;
-    struct block_params *bp = &b->params->block[layer];
-    struct mup_dim D = { m->width, m0->width };
-    struct mup_dim Q = { config_heads(m) * m->head_size,
-                         config_heads(m0) * m0->head_size };
-    struct mup_dim KV = { config_kv_heads(m) * m->head_size,
-                          config_kv_heads(m0) * m0->head_size };
-    struct mup_dim F = { config_ffn(m), config_ffn(m0) };
-    struct spec router = { MUP_OUTPUT,         1,
-                           m->experts,         D.size,
-                           finite(m->experts), D,
-                           mup->init_std,      mup->router_mult };
-    char name[64];
-    double s = mup->init_std;
+    const struct mup_dim out = size[0], in = size[1];
+    int expert = role == MUP_EXPERT_UP || role == MUP_EXPERT_DOWN;
+    struct spec s = { role,     expert ? b->config->model.experts : 1,
+                      out.size, in.size,
+                      out,      in,
+                      std,      0,
+                      1 };
+
+    return add(b, name, &s);
+}
 
 #define NAME(text)                                                             \
     (snprintf(name, sizeof(name), "blocks.%lld." text, (long long)layer), name)
-    bp->norm_attn_in = add_gain(b, NAME("attn.norm_in"));
-    bp->q = add_matrix(b, NAME("attn.q"), 1, Q, D, mup->zero_query ? 0 : s);
-    bp->k = add_matrix(b, NAME("attn.k"), 1, KV, D, s);
-    bp->v = add_matrix(b, NAME("attn.v"), 1, KV, D, s);
-    bp->o = add_matrix(b, NAME("attn.o"), 1, D, Q, s);
-    bp->norm_attn_out = add_gain(b, NAME("attn.norm_out"));
-    bp->norm_moe_in = add_gain(b, NAME("moe.norm_in"));
-    bp->router = add(b, NAME("moe.router"), &router);
-    bp->gate = add_matrix(b, NAME("moe.gate"), m->experts, F, D, s);
-    bp->up = add_matrix(b, NAME("moe.up"), m->experts, F, D, s);
-    bp->down = add_matrix(b, NAME("moe.down"), m->experts, D, F, s);
-    bp->norm_moe_out = add_gain(b, NAME("moe.norm_out"));
-#undef NAME
+
+static void add_attention(struct builder *b, int64_t layer,
+                          struct block_params *bp)
+{
+    const struct model_config *m = &b->config->model, *m0 = &b->base;
+    const struct mup_config *mup = &b->config->mup;
+    const struct mup_dim D = { m->width, m0->width };
+    const struct mup_dim Q = { config_heads(m) * m->head_size,
+                               config_heads(m0) * m0->head_size };
+    const struct mup_dim KV = { config_kv_heads(m) * m->head_size,
+                                config_kv_heads(m0) * m0->head_size };
+    const struct mup_dim q[] = { Q, D }, kv[] = { KV, D }, o[] = { D, Q };
+    char name[64];
+    double s = mup->init_std;
+
+    bp->norm_attn_in = add_gain(b, NAME("attn.norm_in"), 1);
+    bp->q =
+        add_matrix(b, NAME("attn.q"), MUP_HIDDEN, q, mup->zero_query ? 0 : s);
+    bp->k = add_matrix(b, NAME("attn.k"), MUP_KEY_VALUE, kv, s);
+    bp->v = add_matrix(b, NAME("attn.v"), MUP_KEY_VALUE, kv, s);
+    bp->norm_q = bp->norm_k = -1;
+    if (m->qk_norm) {
+        bp->norm_q = add_head_gain(b, NAME("attn.norm_q"));
+        bp->norm_k = add_head_gain(b, NAME("attn.norm_k"));
+    }
+    bp->o = add_matrix(b, NAME("attn.o"), MUP_HIDDEN, o, s);
+    bp->norm_attn_out =
+        add_gain(b, NAME("attn.norm_out"), mup_residual_scale(&b->rules));
 }
+
+static void add_experts(struct builder *b, int64_t layer,
+                        struct block_params *bp)
+{
+    const struct model_config *m = &b->config->model, *m0 = &b->base;
+    const struct mup_config *mup = &b->config->mup;
+    const struct mup_dim D = { m->width, m0->width };
+    const struct mup_dim F = { config_ffn(m), config_ffn(m0) };
+    const struct mup_dim up[] = { F, D }, down[] = { D, F };
+    const struct spec router = { MUP_ROUTER,         1, m->experts,    D.size,
+                                 finite(m->experts), D, mup->init_std, 0,
+                                 mup->router_mult };
+    char name[64];
+    double s = mup->init_std;
+
+    bp->norm_moe_in = add_gain(b, NAME("moe.norm_in"), 1);
+    bp->router = add(b, NAME("moe.router"), &router);
+    bp->gate = add_matrix(b, NAME("moe.gate"), MUP_EXPERT_UP, up, s);
+    bp->up = add_matrix(b, NAME("moe.up"), MUP_EXPERT_UP, up, s);
+    bp->down = add_matrix(b, NAME("moe.down"), MUP_EXPERT_DOWN, down, s);
+    bp->shared_gate = bp->shared_up = bp->shared_down = -1;
+    if (m->shared_expert) {
+        bp->shared_gate =
+            add_matrix(b, NAME("moe.shared_gate"), MUP_HIDDEN, up, s);
+        bp->shared_up = add_matrix(b, NAME("moe.shared_up"), MUP_HIDDEN, up, s);
+        bp->shared_down =
+            add_matrix(b, NAME("moe.shared_down"), MUP_HIDDEN, down, s);
+    }
+    bp->norm_moe_out =
+        add_gain(b, NAME("moe.norm_out"), mup_residual_scale(&b->rules));
+}
+#undef NAME
 
 static int add_readout(struct builder *b)
 {
@@ -135,6 +223,7 @@ static int add_readout(struct builder *b)
                       finite(m->vocab),
                       D,
                       mup->zero_readout ? 0 : mup->init_std,
+                      0,
                       mup->out_mult };
     struct mup_shape shape = { "unembed", MUP_OUTPUT, s.out, s.in };
     struct mup_scale scale;
@@ -142,7 +231,7 @@ static int add_readout(struct builder *b)
     if (b->status)
         return -1;
     /* A tied table keeps the input rule; only the logits' path carries the
-     * readout's 1/m (mup-rules: never rescale a tied table). */
+     * readout's 1/m: a tied table is never rescaled. */
     b->status = mup_scale(&b->rules, &shape, &scale, b->err);
     b->params->readout = mup->out_mult * scale.forward;
     return m->tied ? b->params->embed : add(b, "unembed", &s);
@@ -161,44 +250,62 @@ static int64_t active_elements(const struct params *params,
     return active;
 }
 
+static void build(struct builder *b)
+{
+    const struct run_config *c = b->config;
+    const struct model_config *m = &c->model;
+    const struct spec embed = { m->tied ? MUP_TIED : MUP_INPUT,
+                                1,
+                                m->vocab,
+                                m->width,
+                                { m->width, c->mup.base_width },
+                                finite(m->vocab),
+                                c->mup.init_std,
+                                0,
+                                c->mup.emb_mult };
+    struct params *p = b->params;
+
+    p->embed = add(b, "embed", &embed);
+    b->in_block = 1;
+    for (int64_t l = 0; l < m->layers; l++) {
+        add_attention(b, l, &p->block[l]);
+        add_experts(b, l, &p->block[l]);
+    }
+    b->in_block = 0;
+    p->norm_final = add_gain(b, "norm_final", 1);
+    p->unembed = add_readout(b);
+    p->attention = mup_attention_scale(&b->rules, c->mup.attn_mult,
+                                       m->head_size, c->mup.base_head_size);
+    p->beta1 = 1 - (1 - c->train.beta1) * b->duration.one_minus_beta;
+    p->beta2 = 1 - (1 - c->train.beta2) * b->duration.one_minus_beta;
+    if (!c->mup.duration) { /* not even a rounding */
+        p->beta1 = c->train.beta1;
+        p->beta2 = c->train.beta2;
+    }
+    p->active = active_elements(p, m);
+}
+
 int params_init(const struct run_config *config, struct params *out,
                 struct mup_error *err)
 {
     const struct model_config *m = &config->model;
     struct params params = { 0 };
-    struct builder b = {
-        .config = config, .base = *m, .params = &params, .err = err
-    };
-    struct spec embed = { MUP_INPUT,
-                          1,
-                          m->vocab,
-                          m->width,
-                          { m->width, config->mup.base_width },
-                          finite(m->vocab),
-                          config->mup.init_std,
-                          config->mup.emb_mult };
+    struct builder b = { .config = config,
+                         .rules = config_rules(config),
+                         .base = config_base(config),
+                         .params = &params,
+                         .err = err };
 
-    b.base.width = config->mup.base_width;
-    b.base.head_size = config->mup.base_head_size;
-    b.rules =
-        (struct mup_rules){ config->mup.parametrization,
-                            config->train.optimizer, config->train.decay_mode };
-    params.list = calloc((size_t)m->layers * 12 + 3, sizeof(*params.list));
+    b.status = config_duration(config, &b.duration, err);
+    if (b.status)
+        return b.status;
+    params.list = calloc((size_t)m->layers * 17 + 3, sizeof(*params.list));
     params.block = calloc((size_t)m->layers, sizeof(*params.block));
-    if (!params.list || !params.block) {
+    if (!params.list || !params.block)
         b.status = mup_fail(err, MUP_SYSTEM, "out of memory for %lld layers",
                             (long long)m->layers);
-    } else {
-        params.embed = add(&b, "embed", &embed);
-        for (int64_t l = 0; l < m->layers; l++)
-            add_block(&b, l);
-        params.norm_final = add_gain(&b, "norm_final");
-        params.unembed = add_readout(&b);
-        params.attention =
-            mup_attention_scale(&b.rules, config->mup.attn_mult, m->head_size,
-                                config->mup.base_head_size);
-        params.active = active_elements(&params, m);
-    }
+    else
+        build(&b);
     if (b.status)
         params_clear(&params);
     else

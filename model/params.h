@@ -19,17 +19,22 @@ struct param {
     int64_t first;   /* offset in elements in the flat parameter array */
     int64_t count;   /* slices * rows * cols */
     double init_std; /* 0 with ones = 0: starts at zero */
-    int ones;        /* norm gain: starts at one */
+    double ones;     /* norm gain: starts at this; else 0 */
     double forward;  /* multiplier of the tensor's output, all factors in */
+    int optimizer;   /* enum mup_optimizer of this tensor */
     double lr;       /* peak, of this tensor */
     double eps;
-    double decay; /* torch-style: w -= lr * decay * w */
+    double decay;   /* torch-style: w -= lr * decay * w */
+    double shrink;  /* share of w that decays in a step, at the peak */
+    int64_t second; /* offset of its second moment, -1 where there is none */
 };
 
 /* Indices of one block's tensors in the table. */
 struct block_params {
     int norm_attn_in, q, k, v, o, norm_attn_out;
+    int norm_q, norm_k; /* -1 without model.qk_norm */
     int norm_moe_in, router, gate, up, down, norm_moe_out;
+    int shared_gate, shared_up, shared_down; /* -1 without a shared expert */
 };
 
 struct params {
@@ -40,6 +45,8 @@ struct params {
     double readout;                 /* multiplier of the output logits */
     double attention;               /* multiplier of q.k */
     int64_t total;                  /* elements */
+    int64_t second_total;           /* elements with a second moment */
+    double beta1, beta2;            /* of Adam, duration rules in */
     int64_t active;                 /* used by one token */
 };
 

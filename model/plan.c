@@ -83,7 +83,7 @@ int train_plan(const struct run_config *config, struct train_plan *out,
     plan.arena_bytes = (int64_t)t.arena_bytes;
     plan.parameter_bytes = (int64_t)t.model.parameter_bytes;
     plan.gradient_bytes = (int64_t)t.model.gradient_bytes;
-    plan.optimizer_bytes = (int64_t)t.optimizer_bytes;
+    plan.optimizer_bytes = (int64_t)t.optimizer.bytes;
     plan.activation_bytes = (int64_t)t.model.activation_bytes;
     per_step = model_flops_per_sequence(&t.model.params, &config->model) *
                (double)config->train.batch;

@@ -117,18 +117,22 @@ static int write_config(const struct run_config *config, const char *dir,
 
 static void add_tensors(struct run *r, const char *kind, struct view all)
 {
+    int second = !strcmp(kind, "v");
     const struct params *params = &r->trainer.model.params;
     size_t element = dtype_bytes(r->trainer.be.dtype);
 
     for (int i = 0; i < params->n; i++) {
         const struct param *p = &params->list[i];
+        int64_t first = second ? p->second : p->first;
 
+        if (first < 0)
+            continue; /* this tensor's optimizer keeps no second moment */
         r->tensors[r->n_tensors++] = (struct checkpoint_tensor){
             .name = p->name,
             .kind = kind,
             .shape = { p->slices, p->rows, p->cols },
             .dtype = r->trainer.be.dtype,
-            .data = (char *)all.data + (size_t)p->first * element,
+            .data = (char *)all.data + (size_t)first * element,
             .bytes = (size_t)p->count * element,
         };
     }
@@ -143,9 +147,8 @@ static int list_tensors(struct run *r, struct mup_error *err)
     if (!r->tensors || !r->load)
         return mup_fail(err, MUP_SYSTEM, "out of memory for the run");
     add_tensors(r, "weight", r->trainer.model.all_weights);
-    add_tensors(r, "m", r->trainer.moment);
-    if (r->trainer.config.train.optimizer == MUP_ADAMW)
-        add_tensors(r, "v", r->trainer.variance);
+    add_tensors(r, "m", r->trainer.optimizer.moment);
+    add_tensors(r, "v", r->trainer.optimizer.variance);
     return MUP_OK;
 }
 

@@ -9,17 +9,10 @@
 /* Point everything into the arena; base NULL counts. */
 static void layout(struct trainer *t, struct arena *a)
 {
-    size_t element = dtype_bytes(t->be.dtype);
-    size_t total = (size_t)t->model.params.total;
-    size_t N = (size_t)t->model.N, start;
+    size_t N = (size_t)t->model.N;
 
     model_layout(&t->model, a);
-    start = a->used;
-    t->moment = view_of(arena_take(a, total * element), 1, (int64_t)total);
-    if (t->config.train.optimizer == MUP_ADAMW)
-        t->variance =
-            view_of(arena_take(a, total * element), 1, (int64_t)total);
-    t->optimizer_bytes = a->used - start;
+    optimizer_layout(&t->optimizer, &t->model, a);
     t->input = arena_take(a, N * sizeof(int32_t));
     t->target = arena_take(a, N * sizeof(int32_t));
     t->host = arena_take(a, N * (size_t)t->model.E * sizeof(double));
@@ -148,48 +141,19 @@ int trainer_gradients(struct trainer *t, int64_t step, struct trainer_step *out,
     return MUP_OK;
 }
 
-static struct view flat(const struct trainer *t, struct view all,
-                        const struct param *p)
-{
-    size_t at = (size_t)p->first * dtype_bytes(t->be.dtype);
-
-    return view_of((char *)all.data + at, 1, p->count);
-}
-
 void trainer_update(struct trainer *t, int64_t step,
                     const struct trainer_step *stats)
 {
     const struct train_config *c = &t->config.train;
-    const double factor = schedule_factor(c, step);
-    const double scale = c->clip > 0 && stats->grad_norm > c->clip
-                             ? c->clip / stats->grad_norm
-                             : 1;
+    const struct optimizer_step s = {
+        .step = step,
+        .schedule = schedule_factor(c, step),
+        .grad_scale = c->clip > 0 && stats->grad_norm > c->clip
+                          ? c->clip / stats->grad_norm
+                          : 1,
+    };
 
-    for (int i = 0; i < t->model.params.n; i++) {
-        const struct param *p = &t->model.params.list[i];
-        double lr = p->lr * factor;
-        struct view w = flat(t, t->model.all_weights, p);
-        struct view g = flat(t, t->model.all_grads, p);
-        struct view m = flat(t, t->moment, p);
-
-        if (c->optimizer == MUP_SGD) {
-            t->be.ops->sgd(
-                &t->be, w, g, m,
-                &(struct sgd_args){ lr, c->momentum, lr * p->decay, scale });
-            continue;
-        }
-        t->be.ops->adamw(&t->be, w, g, m, flat(t, t->variance, p),
-                         &(struct adamw_args){
-                             .lr = lr,
-                             .beta1 = c->beta1,
-                             .beta2 = c->beta2,
-                             .eps = p->eps,
-                             .decay = lr * p->decay,
-                             .grad_scale = scale,
-                             .correction1 = 1 - pow(c->beta1, (double)step + 1),
-                             .correction2 = 1 - pow(c->beta2, (double)step + 1),
-                         });
-    }
+    optimizer_update(&t->optimizer, &t->model, &s);
 }
 
 int trainer_step(struct trainer *t, int64_t step, struct trainer_step *out,

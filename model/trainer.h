@@ -5,17 +5,18 @@
 
 #include "model/data.h"
 #include "model/model.h"
+#include "model/optimizer.h"
 
 struct trainer {
     struct run_config config;
     struct backend be;
     struct model model;
-    struct view moment, variance; /* (1, total); variance unused by SGD */
-    int32_t *input, *target;      /* N each: one micro-batch */
-    double *host;                 /* N*E: router probabilities of a layer */
+    struct optimizer optimizer;
+    int32_t *input, *target; /* N each: one micro-batch */
+    double *host;            /* N*E: router probabilities of a layer */
     struct data train, valid;
     void *memory;
-    size_t arena_bytes, optimizer_bytes;
+    size_t arena_bytes;
 };
 
 struct trainer_step {

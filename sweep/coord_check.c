@@ -173,7 +173,7 @@ static void on_product(void *context, int param, struct view x,
         return;
     if (offset)
         t->be.ops->gemm_grouped(&t->be, GROUP_FORWARD, y, x, delta_of(r, param),
-                                offset, t->model.E, 0);
+                                offset, t->model.E, f, 0);
     else
         t->be.ops->gemm(&t->be, y, x, delta_of(r, param), 0, 1, f, 0);
     snprintf(name, sizeof(name), "%s.update",

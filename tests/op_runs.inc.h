@@ -94,11 +94,17 @@ static inline void run_gemm(struct backend *be, const struct view *v,
 }
 
 /* flag: accumulate */
+/* cap: a factor on the result, 1 where none is given */
+static inline double mult_of(const struct context *c)
+{
+    return c->op->cap > 0 ? c->op->cap : 1;
+}
+
 static inline void run_grouped(struct backend *be, const struct view *v,
                                struct context *c)
 {
     be->ops->gemm_grouped(be, GROUP_FORWARD, v[0], v[1], v[2], c->offset,
-                          c->z->of[E], c->op->flag);
+                          c->z->of[E], mult_of(c), c->op->flag);
 }
 
 static inline void back_grouped(struct backend *be, const struct view *v,
@@ -106,9 +112,9 @@ static inline void back_grouped(struct backend *be, const struct view *v,
 {
     be->ops->zero(be, v[5]);
     be->ops->gemm_grouped(be, GROUP_DGRAD, v[4], v[3], v[2], c->offset,
-                          c->z->of[E], 0);
+                          c->z->of[E], mult_of(c), 0);
     be->ops->gemm_grouped(be, GROUP_WGRAD, v[5], v[3], v[1], c->offset,
-                          c->z->of[E], 0);
+                          c->z->of[E], mult_of(c), 0);
 }
 
 static inline void run_embed(struct backend *be, const struct view *v,
@@ -127,8 +133,7 @@ static inline void back_embed(struct backend *be, const struct view *v,
 static inline void run_rmsnorm(struct backend *be, const struct view *v,
                                struct context *c)
 {
-    (void)c;
-    be->ops->rmsnorm(be, v[0], v[1], v[2], v[3], 1e-3);
+    be->ops->rmsnorm(be, v[0], v[1], v[2], v[3], mult_of(c), 1e-3);
 }
 
 /* flag: accumulate, onto zero */
@@ -138,7 +143,8 @@ static inline void back_rmsnorm(struct backend *be, const struct view *v,
     be->ops->zero(be, v[6]);
     if (c->op->flag)
         be->ops->zero(be, v[5]);
-    be->ops->rmsnorm_grad(be, v[5], v[6], v[4], v[2], v[1], v[3], c->op->flag);
+    be->ops->rmsnorm_grad(be, v[5], v[6], v[4], v[2], v[1], v[3], mult_of(c),
+                          c->op->flag);
 }
 
 static inline void run_rope_table(struct backend *be, const struct view *v,
@@ -326,10 +332,19 @@ static inline void run_adamw(struct backend *be, const struct view *v,
                             .decay = 0.01,
                             .grad_scale = 0.5,
                             .correction1 = 0.1,
-                            .correction2 = 0.05 };
+                            .correction2 = 0.05,
+                            .atan2 = c->op->flag };
+
+    be->ops->adamw(be, v[0], v[1], v[2], v[3], &a);
+}
+
+static inline void run_lion(struct backend *be, const struct view *v,
+                            struct context *c)
+{
+    struct lion_args a = { 0.02, 0.9, 0.99, 0.01, 0.5 };
 
     (void)c;
-    be->ops->adamw(be, v[0], v[1], v[2], v[3], &a);
+    be->ops->lion(be, v[0], v[1], v[2], &a);
 }
 
 static inline void run_sgd(struct backend *be, const struct view *v,

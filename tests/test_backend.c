@@ -107,7 +107,7 @@ static void ref_rmsnorm_of_three_and_four(void **state)
     (void)state;
     assert_int_equal(backend_open("ref64", &be, NULL), MUP_OK);
     be.ops->rmsnorm(&be, view_of(y, 1, 2), view_of(rstd, 1, 1),
-                    view_of(x, 1, 2), view_of(gain, 1, 2), 0);
+                    view_of(x, 1, 2), view_of(gain, 1, 2), 1, 0);
     assert_close(rstd[0], 1 / sqrt(12.5), 1e-15);
     assert_close(y[0], 3 / sqrt(12.5), 1e-15);
     assert_close(y[1], 8 / sqrt(12.5), 1e-15);
@@ -373,7 +373,7 @@ static void nan_passes_through_elementwise_ops(void **state)
             be.ops->sum_abs(&be, &sum, view_of(g, 1, N));
             assert_true(isnan(sum));
             be.ops->rmsnorm(&be, view_of(a, 1, N), view_of(rstd, 1, 1),
-                            view_of(g, 1, N), view_of(gain, 1, N), 1e-5);
+                            view_of(g, 1, N), view_of(gain, 1, N), 1, 1e-5);
             assert_true(isnan(rstd[0]) && isnan(a[(at + 1) % N]));
         }
 }

@@ -62,6 +62,9 @@ static const struct op table[] = {
     { "rmsnorm, adding", run_rmsnorm, back_rmsnorm, { { N, D, OUT, 4 },
       { N, ONE, OUT, 0 }, { N, D, IN, 5 }, { ONE, D, IN, 6 }, { N, D, IN, 0 },
       { N, D, OUT, 0 }, { ONE, D, OUT, 0 } }, .tolerance = 16, .floor = 1, .flag = 1 },
+    { "rmsnorm, multiplied", run_rmsnorm, back_rmsnorm, { { N, D, OUT, 4 },
+      { N, ONE, OUT, 0 }, { N, D, IN, 5 }, { ONE, D, IN, 6 }, { N, D, IN, 0 },
+      { N, D, OUT, 0 }, { ONE, D, OUT, 0 } }, .tolerance = 16, .floor = 1, .cap = 0.3 },
     { "rope_table", run_rope_table, NULL, { { T, K, OUT, 0 } }, .tolerance = 0.5 },
     /* two products, and a table that is rounded itself */
     { "rope", run_rope, back_rope, { { N, HK, OUT, 3 }, { N, HK, IN, 4 },
@@ -121,6 +124,10 @@ static const struct op table[] = {
     /* ten roundings; lr is small against w */
     { "adamw", run_adamw, NULL, { { N, D, INOUT, 0 }, { N, D, IN, 0 },
       { N, D, INOUT, 0 }, { N, D, POS, 0 } }, .tolerance = 4, .contiguous = 1 },
+    { "adamw, atan2", run_adamw, NULL, { { N, D, INOUT, 0 }, { N, D, IN, 0 },
+      { N, D, INOUT, 0 }, { N, D, POS, 0 } }, .tolerance = 4, .contiguous = 1, .flag = 1 },
+    { "lion", run_lion, NULL, { { N, D, INOUT, 0 }, { N, D, IN, 0 },
+      { N, D, INOUT, 0 } }, .tolerance = 2, .contiguous = 1 },
     { "sgd", run_sgd, NULL, { { N, D, INOUT, 0 }, { N, D, IN, 0 },
       { N, D, INOUT, 0 } }, .tolerance = 2, .contiguous = 1 },
 };

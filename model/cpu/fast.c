@@ -275,7 +275,7 @@ static struct view rows_of(struct view x, int64_t first, int64_t rows)
 static void fast_gemm_grouped(struct backend *be, int kind, struct view c,
                               struct view a, struct view b,
                               const int32_t *offset, int64_t experts,
-                              int accumulate)
+                              double alpha, int accumulate)
 {
     struct view stacked = kind == GROUP_WGRAD ? c : b;
     int64_t height = stacked.rows / experts;
@@ -290,11 +290,11 @@ static void fast_gemm_grouped(struct backend *be, int kind, struct view c,
         if (rows == 0)
             continue;
         if (kind == GROUP_FORWARD)
-            gemm(rows_of(c, first, rows), ae, w, 0, 1, 1, beta);
+            gemm(rows_of(c, first, rows), ae, w, 0, 1, (float)alpha, beta);
         else if (kind == GROUP_DGRAD)
-            gemm(rows_of(c, first, rows), ae, w, 0, 0, 1, beta);
+            gemm(rows_of(c, first, rows), ae, w, 0, 0, (float)alpha, beta);
         else
-            gemm(w, ae, rows_of(b, first, rows), 1, 0, 1, 1);
+            gemm(w, ae, rows_of(b, first, rows), 1, 0, (float)alpha, 1);
     }
 }
 
@@ -337,7 +337,8 @@ static void fast_embed_grad(struct backend *be, struct view dtable,
 /* --- RMSNorm --- */
 
 static void fast_rmsnorm(struct backend *be, struct view y, struct view rstd,
-                         struct view x, struct view gain, double eps)
+                         struct view x, struct view gain, double mult,
+                         double eps)
 {
     const float *g = gain.data;
 
@@ -347,37 +348,40 @@ static void fast_rmsnorm(struct backend *be, struct view y, struct view rstd,
         float *yn = row_of(y, n);
         float mean = lanes_dot(xn, xn, x.cols) / (float)x.cols;
         float scale = 1 / sqrtf(mean + (float)eps);
+        float y_scale = (float)mult * scale;
 
 #pragma omp simd
         for (int64_t i = 0; i < x.cols; i++)
-            yn[i] = g[i] * (scale * xn[i]);
+            yn[i] = g[i] * (y_scale * xn[i]);
         *row_of(rstd, n) = scale;
     }
 }
 
 /* dx of one row. */
 static void rmsnorm_grad_row(float *dx, const float *dy, const float *x,
-                             const float *gain, float rstd, int64_t cols,
-                             int accumulate)
+                             const float *gain, float rstd, float mult,
+                             int64_t cols, int accumulate)
 {
     float k = lanes_dot3(gain, dy, x, cols) * rstd * rstd / (float)cols;
+    float slope = mult * rstd;
 
     /* NOLINTNEXTLINE(bugprone-branch-clone): += and = are taken for clones */
     if (accumulate) {
 #pragma omp simd
         for (int64_t i = 0; i < cols; i++)
-            dx[i] += rstd * (gain[i] * dy[i] - k * x[i]);
+            dx[i] += slope * (gain[i] * dy[i] - k * x[i]);
     } else {
 #pragma omp simd
         for (int64_t i = 0; i < cols; i++)
-            dx[i] = rstd * (gain[i] * dy[i] - k * x[i]);
+            dx[i] = slope * (gain[i] * dy[i] - k * x[i]);
     }
 }
 
 /* dgain of one tile of rows; the tile's sum is taken first and then added, so
  * that rounding grows with the number of tiles and not of rows. */
 static void rmsnorm_grad_gain(struct view dgain, struct view dy, struct view x,
-                              struct view rstd, int64_t first, int64_t rows)
+                              struct view rstd, float mult, int64_t first,
+                              int64_t rows)
 {
     float *dg = dgain.data;
 
@@ -395,24 +399,25 @@ static void rmsnorm_grad_gain(struct view dgain, struct view dy, struct view x,
         }
 #pragma omp simd
         for (int64_t i = 0; i < cols; i++)
-            dg[c + i] += sum[i];
+            dg[c + i] += mult * sum[i];
     }
 }
 
 /* The gain first: dx may then overwrite dy. */
 static void fast_rmsnorm_grad(struct backend *be, struct view dx,
                               struct view dgain, struct view dy, struct view x,
-                              struct view rstd, struct view gain,
+                              struct view rstd, struct view gain, double mult,
                               int accumulate)
 {
     (void)be;
     for (int64_t n = 0; n < x.rows; n += TILE_ROWS) {
         int64_t rows = MIN(TILE_ROWS, x.rows - n);
 
-        rmsnorm_grad_gain(dgain, dy, x, rstd, n, rows);
+        rmsnorm_grad_gain(dgain, dy, x, rstd, (float)mult, n, rows);
         for (int64_t r = n; r < n + rows; r++)
             rmsnorm_grad_row(row_of(dx, r), row_of(dy, r), row_of(x, r),
-                             gain.data, *row_of(rstd, r), x.cols, accumulate);
+                             gain.data, *row_of(rstd, r), (float)mult, x.cols,
+                             accumulate);
     }
 }
 
@@ -451,6 +456,29 @@ static void fast_cross_entropy(struct backend *be, double *sums,
 
 /* --- optimizers --- */
 
+/* atan2f is libm's and scalar: an option, not the common case. */
+static void adam_atan2(struct view w, struct view g, struct view m,
+                       struct view v, const struct adamw_args *a)
+{
+    int64_t n = w.rows * w.cols;
+    float *pw = w.data, *pm = m.data, *pv = v.data;
+    const float *pg = g.data;
+    float b1 = (float)a->beta1, b2 = (float)a->beta2;
+    float c1 = (float)(1 - a->beta1), c2 = (float)(1 - a->beta2);
+    float keep = (float)(1 - a->decay), scale = (float)a->grad_scale;
+    float root1 = (float)(1 / a->correction1);
+    float root2 = (float)(1 / a->correction2);
+
+    for (int64_t i = 0; i < n; i++) {
+        float d = scale * pg[i];
+
+        pm[i] = b1 * pm[i] + c1 * d;
+        pv[i] = b2 * pv[i] + c2 * d * d;
+        pw[i] = keep * pw[i] -
+                (float)a->lr * atan2f(pm[i] * root1, sqrtf(pv[i] * root2));
+    }
+}
+
 static void fast_adamw(struct backend *be, struct view w, struct view g,
                        struct view m, struct view v, const struct adamw_args *a)
 {
@@ -464,6 +492,10 @@ static void fast_adamw(struct backend *be, struct view w, struct view g,
     float scale = (float)a->grad_scale;
 
     (void)be;
+    if (a->atan2) {
+        adam_atan2(w, g, m, v, a);
+        return;
+    }
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float d = scale * pg[i];
@@ -473,6 +505,29 @@ static void fast_adamw(struct backend *be, struct view w, struct view g,
         pm[i] = first;
         pv[i] = second;
         pw[i] = keep * pw[i] - step * first / (sqrtf(second * root) + eps);
+    }
+}
+
+static void fast_lion(struct backend *be, struct view w, struct view g,
+                      struct view m, const struct lion_args *a)
+{
+    int64_t n = w.rows * w.cols;
+    float *pw = w.data, *pm = m.data;
+    const float *pg = g.data;
+    float b1 = (float)a->beta1, c1 = (float)(1 - a->beta1);
+    float b2 = (float)a->beta2, c2 = (float)(1 - a->beta2);
+    float keep = (float)(1 - a->decay), step = (float)a->lr;
+    float scale = (float)a->grad_scale;
+
+    (void)be;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float d = scale * pg[i];
+        float u = b1 * pm[i] + c1 * d;
+        float sign = (u > 0 ? 1.0f : 0.0f) - (u < 0 ? 1.0f : 0.0f);
+
+        pm[i] = b2 * pm[i] + c2 * d;
+        pw[i] = keep * pw[i] - step * sign;
     }
 }
 
@@ -529,5 +584,6 @@ const struct backend_ops FAST_NAME(FAST_ISA) = {
     .combine_grad = fast_combine_grad,
     .cross_entropy = fast_cross_entropy,
     .adamw = fast_adamw,
+    .lion = fast_lion,
     .sgd = fast_sgd,
 };

@@ -200,7 +200,7 @@ static struct view rows_of(struct view x, int64_t first, int64_t rows)
 static void ref_gemm_grouped(struct backend *be, int kind, struct view c,
                              struct view a, struct view b,
                              const int32_t *offset, int64_t experts,
-                             int accumulate)
+                             double alpha, int accumulate)
 {
     struct view stacked = kind == GROUP_WGRAD ? c : b;
     int64_t height = stacked.rows / experts;
@@ -211,11 +211,13 @@ static void ref_gemm_grouped(struct backend *be, int kind, struct view c,
         struct view ae = rows_of(a, first, rows);
 
         if (kind == GROUP_FORWARD)
-            ref_gemm(be, rows_of(c, first, rows), ae, w, 0, 1, 1, accumulate);
+            ref_gemm(be, rows_of(c, first, rows), ae, w, 0, 1, alpha,
+                     accumulate);
         else if (kind == GROUP_DGRAD)
-            ref_gemm(be, rows_of(c, first, rows), ae, w, 0, 0, 1, accumulate);
+            ref_gemm(be, rows_of(c, first, rows), ae, w, 0, 0, alpha,
+                     accumulate);
         else
-            ref_gemm(be, w, ae, rows_of(b, first, rows), 1, 0, 1, 1);
+            ref_gemm(be, w, ae, rows_of(b, first, rows), 1, 0, alpha, 1);
     }
 }
 
@@ -252,7 +254,8 @@ static void ref_embed_grad(struct backend *be, struct view dtable,
 /* y = gain * x * rstd over each row; rstd = 1/sqrt(mean x^2 + eps).
  * x, y (N,D); gain (1,D); rstd (N,1). */
 static void ref_rmsnorm(struct backend *be, struct view y, struct view rstd,
-                        struct view x, struct view gain, double eps)
+                        struct view x, struct view gain, double mult,
+                        double eps)
 {
     const real *g = gain.data;
 
@@ -265,16 +268,17 @@ static void ref_rmsnorm(struct backend *be, struct view y, struct view rstd,
             sum += (double)xn[i] * xn[i];
         scale = 1 / sqrt(sum / (double)x.cols + eps);
         for (int64_t i = 0; i < x.cols; i++)
-            row_of(y, n)[i] = (real)(g[i] * scale * xn[i]);
+            row_of(y, n)[i] = (real)(mult * g[i] * scale * xn[i]);
         *row_of(rstd, n) = (real)scale;
     }
 }
 
-/* dx = rstd * (gain*dy - x * rstd^2 * mean(gain*dy*x));
- * dgain += sum over rows of dy * x * rstd. */
+/* dx = mult * rstd * (gain*dy - x * rstd^2 * mean(gain*dy*x));
+ * dgain += mult * sum over rows of dy * x * rstd. */
 static void ref_rmsnorm_grad(struct backend *be, struct view dx,
                              struct view dgain, struct view dy, struct view x,
-                             struct view rstd, struct view gain, int accumulate)
+                             struct view rstd, struct view gain, double mult,
+                             int accumulate)
 {
     const real *g = gain.data;
     real *dg = dgain.data;
@@ -286,7 +290,7 @@ static void ref_rmsnorm_grad(struct backend *be, struct view dx,
         for (int64_t n = 0; n < x.rows; n++)
             sum +=
                 (double)row_of(dy, n)[i] * row_of(x, n)[i] * *row_of(rstd, n);
-        dg[i] = (real)(dg[i] + sum);
+        dg[i] = (real)(dg[i] + mult * sum);
     }
     for (int64_t n = 0; n < x.rows; n++) {
         const real *xn = row_of(x, n), *dyn = row_of(dy, n);
@@ -297,7 +301,7 @@ static void ref_rmsnorm_grad(struct backend *be, struct view dx,
             dot += (double)g[i] * dyn[i] * xn[i];
         dot *= s * s / (double)x.cols;
         for (int64_t i = 0; i < x.cols; i++) {
-            double d = s * ((double)g[i] * dyn[i] - xn[i] * dot);
+            double d = mult * s * ((double)g[i] * dyn[i] - xn[i] * dot);
 
             dxn[i] = (real)(accumulate ? dxn[i] + d : d);
         }
@@ -584,7 +588,7 @@ static void ref_cross_entropy(struct backend *be, double *sums,
 /* --- optimizers --- */
 
 /* torch.optim.AdamW: w -= decay w; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
- * w -= lr (m/c1) / (sqrt(v/c2) + eps). */
+ * w -= lr (m/c1) / (sqrt(v/c2) + eps), or lr atan2(m/c1, sqrt(v/c2)). */
 static void ref_adamw(struct backend *be, struct view w, struct view g,
                       struct view m, struct view v, const struct adamw_args *a)
 {
@@ -597,12 +601,31 @@ static void ref_adamw(struct backend *be, struct view w, struct view g,
         double d = a->grad_scale * pg[i];
         double first = a->beta1 * pm[i] + (1 - a->beta1) * d;
         double second = a->beta2 * pv[i] + (1 - a->beta2) * d * d;
-        double root = sqrt(second / a->correction2) + a->eps;
+        double root = sqrt(second / a->correction2);
+        double step = first / a->correction1;
 
         pm[i] = (real)first;
         pv[i] = (real)second;
         pw[i] = (real)(pw[i] * (1 - a->decay) -
-                       a->lr * (first / a->correction1) / root);
+                       a->lr * (a->atan2 ? atan2(step, root)
+                                         : step / (root + a->eps)));
+    }
+}
+
+static void ref_lion(struct backend *be, struct view w, struct view g,
+                     struct view m, const struct lion_args *a)
+{
+    int64_t n = w.rows * w.cols;
+    real *pw = w.data, *pm = m.data;
+    const real *pg = g.data;
+
+    (void)be;
+    for (int64_t i = 0; i < n; i++) {
+        double d = a->grad_scale * pg[i];
+        double u = a->beta1 * pm[i] + (1 - a->beta1) * d;
+
+        pm[i] = (real)(a->beta2 * pm[i] + (1 - a->beta2) * d);
+        pw[i] = (real)(pw[i] * (1 - a->decay) - a->lr * ((u > 0) - (u < 0)));
     }
 }
 
@@ -656,5 +679,6 @@ const struct backend_ops REF_NAME(REF_REAL) = {
     .combine_grad = ref_combine_grad,
     .cross_entropy = ref_cross_entropy,
     .adamw = ref_adamw,
+    .lion = ref_lion,
     .sgd = ref_sgd,
 };

@@ -1,0 +1,137 @@
+#include "model/optimizer.h"
+
+#include <math.h>
+
+struct view optimizer_view(const struct model *m, struct view all,
+                           int64_t first, int64_t count)
+{
+    size_t at = (size_t)first * dtype_bytes(m->be->dtype);
+
+    return view_of((char *)all.data + at, 1, count);
+}
+
+static void layout_muon(struct optimizer *o, const struct model *m,
+                        struct arena *arena)
+{
+    size_t element = dtype_bytes(m->be->dtype);
+    int64_t elements = 0, side = 0;
+
+    for (int i = 0; i < m->params.n; i++) {
+        const struct param *p = &m->params.list[i];
+        int64_t least = p->rows < p->cols ? p->rows : p->cols;
+
+        if (p->optimizer != MUP_MUON)
+            continue;
+        elements = p->rows * p->cols > elements ? p->rows * p->cols : elements;
+        side = least > side ? least : side;
+    }
+    if (!elements)
+        return;
+    o->muon.x = arena_take(arena, (size_t)elements * element);
+    o->muon.y = arena_take(arena, (size_t)elements * element);
+    o->muon.a = arena_take(arena, (size_t)(side * side) * element);
+    o->muon.b = arena_take(arena, (size_t)(side * side) * element);
+}
+
+void optimizer_layout(struct optimizer *o, const struct model *m,
+                      struct arena *arena)
+{
+    size_t element = dtype_bytes(m->be->dtype), start = arena->used;
+    const struct params *p = &m->params;
+
+    o->moment =
+        view_of(arena_take(arena, (size_t)p->total * element), 1, p->total);
+    o->variance = (struct view){ 0 };
+    if (p->second_total)
+        o->variance =
+            view_of(arena_take(arena, (size_t)p->second_total * element), 1,
+                    p->second_total);
+    layout_muon(o, m, arena);
+    o->bytes = arena->used - start;
+}
+
+/* What an update of one tensor needs, contiguous (1, count). */
+struct tensor {
+    const struct param *p;
+    struct view w, g, m;
+    double lr, decay; /* schedule included */
+};
+
+static void update_adam(struct optimizer *o, struct model *m,
+                        const struct tensor *t,
+                        const struct optimizer_step *step)
+{
+    const struct params *p = &m->params;
+    const struct adamw_args args = {
+        .lr = t->lr,
+        .beta1 = p->beta1,
+        .beta2 = p->beta2,
+        .eps = t->p->eps,
+        .decay = t->decay,
+        .grad_scale = step->grad_scale,
+        .correction1 = 1 - pow(p->beta1, (double)step->step + 1),
+        .correction2 = 1 - pow(p->beta2, (double)step->step + 1),
+        .atan2 = m->config.train.atan2,
+    };
+
+    m->be->ops->adamw(m->be, t->w, t->g, t->m,
+                      optimizer_view(m, o->variance, t->p->second, t->p->count),
+                      &args);
+}
+
+static void update_muon(struct optimizer *o, struct model *m,
+                        const struct tensor *t,
+                        const struct optimizer_step *step)
+{
+    const struct muon_args args = { t->lr, m->config.train.momentum, t->decay,
+                                    step->grad_scale };
+    int64_t rows = t->p->slices * t->p->rows, cols = t->p->cols;
+
+    muon_update(m->be, view_of(t->w.data, rows, cols),
+                view_of(t->g.data, rows, cols), view_of(t->m.data, rows, cols),
+                t->p->slices, &args, &o->muon);
+}
+
+static void update(struct optimizer *o, struct model *m, const struct tensor *t,
+                   const struct optimizer_step *step)
+{
+    const struct backend_ops *ops = m->be->ops;
+    const struct train_config *c = &m->config.train;
+
+    switch (t->p->optimizer) {
+    case MUP_SGD:
+        ops->sgd(m->be, t->w, t->g, t->m,
+                 &(struct sgd_args){ t->lr, c->momentum, t->decay,
+                                     step->grad_scale });
+        break;
+    case MUP_LION:
+        ops->lion(m->be, t->w, t->g, t->m,
+                  &(struct lion_args){ t->lr, m->params.beta1, m->params.beta2,
+                                       t->decay, step->grad_scale });
+        break;
+    case MUP_MUON:
+        update_muon(o, m, t, step);
+        break;
+    default:
+        update_adam(o, m, t, step);
+        break;
+    }
+}
+
+void optimizer_update(struct optimizer *o, struct model *m,
+                      const struct optimizer_step *step)
+{
+    for (int i = 0; i < m->params.n; i++) {
+        const struct param *p = &m->params.list[i];
+        const struct tensor t = {
+            .p = p,
+            .w = optimizer_view(m, m->all_weights, p->first, p->count),
+            .g = optimizer_view(m, m->all_grads, p->first, p->count),
+            .m = optimizer_view(m, o->moment, p->first, p->count),
+            .lr = p->lr * step->schedule,
+            .decay = p->shrink * step->schedule,
+        };
+
+        update(o, m, &t, step);
+    }
+}

@@ -1,0 +1,35 @@
+/* Optimizer state of all tensors and one step of it.  Which optimizer a tensor
+ * has, and its factors, stand in the table of params.h. */
+#ifndef MODEL_OPTIMIZER_H
+#define MODEL_OPTIMIZER_H
+
+#include "model/model.h"
+#include "model/muon.h"
+
+struct optimizer {
+    struct view moment;   /* (1, total): first moment, momentum */
+    struct view variance; /* (1, second_total); no data where that is 0 */
+    struct muon_scratch muon;
+    size_t bytes;
+};
+
+/* One step: `step` counts from 0 and decides Adam's bias corrections. */
+struct optimizer_step {
+    int64_t step;
+    double schedule;   /* factor on every learning rate and decay */
+    double grad_scale; /* clip factor */
+};
+
+/* Point everything into arena (base NULL: count only). */
+void optimizer_layout(struct optimizer *o, const struct model *m,
+                      struct arena *arena);
+
+/* Update every weight of m by its gradient. */
+void optimizer_update(struct optimizer *o, struct model *m,
+                      const struct optimizer_step *step);
+
+/* View of tensor p in a flat array that starts at element `first`. */
+struct view optimizer_view(const struct model *m, struct view all,
+                           int64_t first, int64_t count);
+
+#endif
