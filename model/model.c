@@ -339,6 +339,7 @@ static void forward_shared(struct model *m, int l)
     struct block_state *s = &m->block[l];
     struct view act = view_of(m->scratch.ffn[0].data, m->N, m->F);
 
+    watch(m, l, "moe.routed", s->branch_moe);
     product(m, p->shared_gate, s->shared_gate, s->h_moe, 0);
     product(m, p->shared_up, s->shared_up, s->h_moe, 0);
     m->be->ops->geglu(m->be, act, s->shared_gate, s->shared_up);
@@ -360,7 +361,6 @@ static void forward_experts(struct model *m, int l)
     watch(m, l, "moe.act", m->scratch.ffn[0]);
     product_grouped(m, p->down, s->out, m->scratch.ffn[0], s->offset);
     ops->combine(m->be, s->branch_moe, s->out, s->row, s->gates);
-    watch(m, l, "moe.routed", s->branch_moe);
     if (p->shared_gate >= 0)
         forward_shared(m, l);
     watch(m, l, "moe.out", s->branch_moe);

@@ -111,7 +111,8 @@ static double rms(struct recorder *r, struct view x)
  * fall towards k/E together with the router logits. */
 static int quantity_of(const struct recorder *r, const char *name)
 {
-    if (!strcmp(name, "moe.out") && !r->trainer.config.model.router_renorm)
+    if ((!strcmp(name, "moe.out") || !strcmp(name, "moe.routed")) &&
+        !r->trainer.config.model.router_renorm)
         return MUP_GATED;
     if (!strcmp(name, "logits"))
         return MUP_OUTPUT_LOGITS;
