@@ -541,7 +541,7 @@ static void put_reproduce(FILE *out, const json_t *report)
         fputc('\n', out);
     }
     fputs("</pre>\n", out);
-    if (csv)
+    if (json_is_object(csv))
         put_table(out, study, csv);
     else
         put_study(out, study);

@@ -206,11 +206,11 @@ static int take_rows(struct reader *r, struct mup_error *err)
             continue;
         }
         if (rc == MUP_OK && n != r->t.columns)
-            rc = mup_fail(err, MUP_USAGE,
-                          "%s:%lld: %lld cells, but the header has %d; is a "
-                          "comma missing, or not in quotes?",
-                          r->t.path, (long long)line, (long long)n,
-                          r->t.columns);
+            rc = mup_fail(
+                err, MUP_USAGE,
+                "%s:%lld: %lld cells, but the header has %d; add what "
+                "is missing, or quote a cell that holds a comma",
+                r->t.path, (long long)line, (long long)n, r->t.columns);
         if (rc == MUP_OK)
             rc = note_line(r, line, err);
         if (rc != MUP_OK)
@@ -432,17 +432,15 @@ int64_t csv_line(const struct csv *t, int64_t row)
     return t->line[row + 1];
 }
 
-/* why: the sentence of the parser. */
+/* why: the sentence of the parser, and what would be right. */
 static int no_number(const struct csv *t, int64_t row, int column,
                      const char *why, struct mup_error *err)
 {
     const char *name = header(t, column);
 
     if (*csv_text(t, row, column))
-        return mup_fail(err, MUP_USAGE,
-                        "%s:%lld: %.60s: %s; numbers look like 64, 0.001, 1e-3 "
-                        "or 2^-10",
-                        t->path, (long long)csv_line(t, row), name, why);
+        return mup_fail(err, MUP_USAGE, "%s:%lld: %.60s: %s", t->path,
+                        (long long)csv_line(t, row), name, why);
     return mup_fail(err, MUP_USAGE, "%s:%lld: %.60s is empty; write a number",
                     t->path, (long long)csv_line(t, row), name);
 }
@@ -454,6 +452,8 @@ int csv_real(const struct csv *t, int64_t row, int column, double *out,
 
     if (parse_real(csv_text(t, row, column), out, &why) == MUP_OK)
         return MUP_OK;
+    (void)mup_fail(&why, MUP_USAGE,
+                   "%s; numbers look like 0.001, 1e-3 or 2^-10", why.text);
     return no_number(t, row, column, why.text, err);
 }
 
@@ -478,5 +478,7 @@ int csv_int(const struct csv *t, int64_t row, int column, int64_t *out,
 
     if (parse_int(csv_text(t, row, column), out, &why) == MUP_OK)
         return MUP_OK;
+    (void)mup_fail(&why, MUP_USAGE, "%s; whole numbers look like 1 or 2000",
+                   why.text);
     return no_number(t, row, column, why.text, err);
 }

@@ -25,10 +25,9 @@
  *   sweep            the text of sweep.yaml
  *   manifest         manifest.json of a trial: program, machine, corpus
  *   commands         [command line that repeats a step]
- *
- * The report of a table has, in place of coord to target, sweep and manifest:
- *
- *   csv              {file, rows, xxh3: XXH3-128 of its bytes} */
+ *   csv              {file, rows, xxh3: XXH3-128 of its bytes} of a table of
+ *                    runs, null for a sweep; what a table cannot know is null
+ *                    or empty */
 #include "sweep/report.h"
 
 #include <math.h>
@@ -402,6 +401,8 @@ static json_t *file_text(const char *dir, const char *name)
 /* Which table it was: the hash tells two of one name apart. */
 static json_t *csv_json(const struct report_data *d)
 {
+    if (!d->csv)
+        return json_null();
     return json_pack("{s:s, s:I, s:s}", "file", d->csv, "rows",
                      (json_int_t)d->trials, "xxh3", d->hash);
 }
@@ -428,7 +429,20 @@ static int write_json(const char *dir, const json_t *root,
     return file_replace_commit(&f, err);
 }
 
-/* Data files, and what report.json says of them.  A table has points alone. */
+/* A table has points alone. */
+static int write_nothing(const struct report_data *d, json_t *root)
+{
+    static const char *const lists[] = { "losses", "coord", "coord_panels" };
+
+    for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++)
+        json_object_set_new(root, lists[i], json_array());
+    json_object_set_new(root, "load", json_null());
+    json_object_set_new(root, "target", json_null());
+    json_object_set_new(root, "commands", report_commands_csv(d->csv, d->dir));
+    return MUP_OK;
+}
+
+/* Data files, and what report.json says of them. */
 static int write_data(const struct report_data *d, const struct report *r,
                       json_t *root, struct mup_error *err)
 {
@@ -436,11 +450,8 @@ static int write_data(const struct report_data *d, const struct report *r,
     json_t *target = NULL;
     int rc = report_write_curves(d, r, err);
 
-    if (d->csv) {
-        json_object_set_new(root, "commands",
-                            report_commands_csv(d->csv, d->dir));
-        return rc;
-    }
+    if (rc == MUP_OK && d->csv)
+        return write_nothing(d, root);
     if (rc == MUP_OK)
         rc = report_write_losses(d, r, &losses, err);
     if (rc == MUP_OK)
@@ -483,12 +494,11 @@ static int write_all(const struct report_data *d, struct report *r,
     json_object_set_new(root, "warnings", warnings);
     if (rc == MUP_OK)
         rc = write_data(d, r, root, err);
-    if (d->csv) {
-        json_object_set_new(root, "csv", csv_json(d));
-    } else {
-        json_object_set_new(root, "sweep", file_text(d->dir, "sweep.yaml"));
-        json_object_set_new(root, "manifest", manifest_json(d));
-    }
+    json_object_set_new(root, "csv", csv_json(d));
+    json_object_set_new(root, "sweep",
+                        d->csv ? json_null() : file_text(d->dir, "sweep.yaml"));
+    json_object_set_new(root, "manifest",
+                        d->csv ? json_null() : manifest_json(d));
     if (rc == MUP_OK)
         rc = write_json(d->dir, root, err);
     json_decref(root);
