@@ -1,24 +1,32 @@
-#include <ctype.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "launcher/coord_table.h"
 #include "launcher/json.h"
 #include "launcher/paths.h"
 #include "launcher/stop.h"
 #include "launcher/terminal.h"
 #include "launcher/verbs.h"
+#include "sweep/coord_break.h"
 #include "sweep/coord_check.h"
 
-#define MAX_STEPS  64
-#define MAX_GROUPS 256
+#define MAX_STEPS 64
 
 static const struct option options[] = {
     { "widths", 0, "LIST",
       "widths to compare (base width, doubled to 128 or more, times 1,2,4)" },
+    { "depths", 0, "LIST", "numbers of layers to compare, at one width" },
+    { "grow", 0, "WHAT",
+      "width: more heads (default); head_size: larger heads; depth: layers "
+      "2,4,8,16" },
     { "steps", 0, "N", "optimizer steps (5)" },
     { "seeds", 0, "N", "seeds (3)" },
+    { "break", 0, "RULE",
+      "put a wrong rule in place, in a setting where it matters; 'list' names "
+      "them" },
+    { "csv", 0, "FILE",
+      "judge what another trainer recorded: width,step,seed,name,value" },
     { "output", 'o', "DIR",
       "folder of the result (runs/<name>/coord-<parametrization>)" },
     OPTION_JSON,
@@ -26,16 +34,15 @@ static const struct option options[] = {
     { 0 },
 };
 
-/* A quantity over all layers: the row that decides, per step. */
-struct group {
-    char name[96];                                  /* "blocks.*.attn.out" */
-    const struct mup_coord_row *row[MAX_STEPS + 2]; /* by step, or NULL */
-    int verdict;
-};
-
 struct check {
+    const struct args *args;
+    const char *yaml; /* NULL: --csv */
+    struct run_config config;
+    struct coord_options o;
+    int broken;        /* by --break */
+    int chose_base;    /* mup.base_layers, by the smallest depth */
+    char dir[1024];
     struct terminal terminal;
-    int steps;
 };
 
 static void show_progress(void *context, int done, int total)
@@ -46,159 +53,217 @@ static void show_progress(void *context, int done, int total)
                       total);
 }
 
-/* "blocks.12.attn.out" -> "blocks.*.attn.out". */
-static void group_name(const char *name, char *out, size_t bytes)
-{
-    const char *p = strstr(name, "blocks.");
-    const char *digits = p ? p + strlen("blocks.") : NULL;
+/* ---- what to compare ------------------------------------------------------
+ */
 
-    if (!digits || !isdigit((unsigned char)*digits)) {
-        snprintf(out, bytes, "%s", name);
+/* The laws of large width show from about 128 on; below, an update is still
+ * half noise. */
+static void choose_sizes(const struct run_config *config,
+                         struct coord_options *o)
+{
+    int64_t size = config->mup.base_width;
+
+    if (o->n_sizes)
+        return;
+    if (o->grow == MUP_GROW_DEPTH) {
+        for (int i = 1; i <= 4; i++)
+            o->sizes[o->n_sizes++] = (int64_t)1 << i;
         return;
     }
-    snprintf(out, bytes, "%.*s*%s", (int)(digits - name), name,
-             digits + strspn(digits, "0123456789"));
+    while (size < 128)
+        size *= 2;
+    for (int i = 0; i < 3; i++)
+        o->sizes[o->n_sizes++] = size << i;
 }
 
-/* FAIL > inconclusive > expected > ok. */
-static int severity(int verdict)
+static int parse_grow(const struct args *args, int *grow, struct mup_error *err)
 {
-    switch (verdict) {
-    case MUP_VERDICT_FAIL:
-        return 3;
-    case MUP_VERDICT_INCONCLUSIVE:
-        return 2;
-    case MUP_VERDICT_EXPECTED:
-        return 1;
-    default:
-        return 0;
-    }
-}
+    const char *text = args_text(args, "grow");
+    int found;
 
-static int worse(const struct mup_coord_row *a, const struct mup_coord_row *b)
-{
-    if (severity(a->verdict) != severity(b->verdict))
-        return severity(a->verdict) > severity(b->verdict);
-    return fabs(a->slope - a->expected) > fabs(b->slope - b->expected);
-}
-
-static int collect(const struct coord_result *result, struct group *groups)
-{
-    int n = 0;
-
-    for (int i = 0; i < result->n_rows; i++) {
-        const struct mup_coord_row *row = &result->rows[i];
-        struct group *g = NULL;
-        char name[96];
-
-        if (row->step < 1 || row->step > MAX_STEPS + 1)
-            continue;
-        group_name(row->name, name, sizeof(name));
-        for (int k = 0; k < n && !g; k++)
-            if (!strcmp(groups[k].name, name))
-                g = &groups[k];
-        if (!g && n == MAX_GROUPS)
-            continue;
-        if (!g) {
-            g = &groups[n++];
-            snprintf(g->name, sizeof(g->name), "%s", name);
-        }
-        if (!g->row[row->step] || worse(row, g->row[row->step]))
-            g->row[row->step] = row;
-        if (severity(row->verdict) > severity(g->verdict))
-            g->verdict = row->verdict;
-    }
-    return n;
-}
-
-static void print_group(const struct group *g, int steps)
-{
-    const struct mup_coord_row *worst = NULL;
-
-    printf("%-30s", g->name);
-    for (int s = 1; s <= steps + 1; s++) {
-        if (g->row[s])
-            printf(" %+6.2f", g->row[s]->slope);
-        else
-            printf("      -");
-        if (g->row[s] && (!worst || worse(g->row[s], worst)))
-            worst = g->row[s];
-    }
-    printf("  %s\n", mup_verdict_name(g->verdict));
-    if (worst && worst->verdict == MUP_VERDICT_FAIL)
-        printf("    %s at t=%d: slope %+.2f, expected %+.2f%s%s\n", worst->name,
-               worst->step, worst->slope, worst->expected,
-               worst->cause && *worst->cause ? "; " : "",
-               worst->cause ? worst->cause : "");
-}
-
-static const char *overall_name(int verdict)
-{
-    if (verdict == MUP_VERDICT_FAIL)
-        return "FAIL";
-    return verdict == MUP_VERDICT_INCONCLUSIVE ? "INCONCLUSIVE" : "PASS";
-}
-
-static int print_table(const struct coord_result *result, int steps,
-                       struct mup_error *err)
-{
-    struct group *groups = calloc(MAX_GROUPS, sizeof(*groups));
-    int n;
-
-    if (!groups)
-        return mup_fail(err, MUP_SYSTEM, "out of memory");
-    n = collect(result, groups);
-    printf("slope of log2(size) against log2(width); t=1 is initialisation; of "
-           "several layers the worst\n%-30s",
-           "quantity");
-    for (int s = 1; s <= steps + 1; s++)
-        printf("   t=%-2d", s);
-    printf("  verdict\n");
-    for (int i = 0; i < n; i++)
-        print_group(&groups[i], steps);
-    free(groups);
+    if (!text)
+        return MUP_OK;
+    found = mup_name_find(mup_grow_name, MUP_GROW_DEPTH + 1, text);
+    if (found < 0)
+        return mup_fail(err, MUP_USAGE,
+                        "--grow: '%s' is none of width, head_size, depth",
+                        text);
+    *grow = found;
     return MUP_OK;
 }
 
-static void print_verdict(const struct coord_result *result,
-                          const struct run_config *config,
-                          const struct coord_options *o)
+static int parse_break(const struct args *args, int *broken,
+                       struct mup_error *err)
 {
-    printf("%s  %s, widths", overall_name(result->verdict),
-           mup_parametrization_name(config->mup.parametrization));
-    for (int i = 0; i < o->n_widths; i++)
-        printf("%s%lld", i ? "," : " ", (long long)o->widths[i]);
-    printf(", %lld seeds", (long long)o->seeds);
-    if (result->worst >= 0 && result->worst < result->n_rows) {
-        const struct mup_coord_row *w = &result->rows[result->worst];
+    const char *text = args_text(args, "break");
 
-        printf("; worst %s at t=%d, slope %+.2f", w->name, w->step, w->slope);
-        if (w->verdict == MUP_VERDICT_FAIL && w->cause && *w->cause)
-            printf(": %s", w->cause);
-    }
-    printf("\n");
+    *broken = MUP_BREAK_NONE;
+    if (!text)
+        return MUP_OK;
+    *broken = mup_name_find(mup_break_name, MUP_BREAK_COUNT, text);
+    if (*broken <= MUP_BREAK_NONE)
+        return mup_fail(err, MUP_USAGE,
+                        "--break: no wrong rule '%s'; 'mutransfer coord-check "
+                        "--break list' names them",
+                        text);
+    return MUP_OK;
 }
 
-static int answer(const struct args *args, const struct run_config *config,
-                  const struct coord_options *o,
-                  const struct coord_result *result, const char *dir,
-                  struct mup_error *err)
+/* In rising order, so that a slope has a direction. */
+static int check_sizes(const struct coord_options *o, struct mup_error *err)
 {
-    char path[1100];
-    int rc = path_join(dir, "coord.json", path, sizeof(path), err);
+    const char *option =
+        o->grow == MUP_GROW_DEPTH ? "--depths" : "--widths";
+
+    if (o->n_sizes < 2)
+        return mup_fail(err, MUP_USAGE,
+                        "%s: a slope needs at least two, such as %lld,%lld",
+                        option, (long long)o->sizes[0],
+                        (long long)o->sizes[0] * 2);
+    for (int i = 1; i < o->n_sizes; i++)
+        if (o->sizes[i] <= o->sizes[i - 1])
+            return mup_fail(err, MUP_USAGE,
+                            "%s: %lld does not follow %lld; list them in "
+                            "rising order",
+                            option, (long long)o->sizes[i],
+                            (long long)o->sizes[i - 1]);
+    return MUP_OK;
+}
+
+/* --widths, --depths, --grow, --steps, --seeds, --break */
+static int parse_options(struct check *c, struct mup_error *err)
+{
+    const struct args *args = c->args;
+    struct coord_options *o = &c->o;
+    int depths = args_given(args, "depths"), n = 0;
+    int rc = parse_break(args, &c->broken, err);
+
+    *o = (struct coord_options){ .steps = 5, .seeds = 3 };
+    if (rc != MUP_OK)
+        return rc;
+    o->grow = depths ? MUP_GROW_DEPTH : coord_break_setting(c->broken)->grow;
+    rc = parse_grow(args, &o->grow, err);
+    if (rc != MUP_OK)
+        return rc;
+    if (args_given(args, "widths") && o->grow == MUP_GROW_DEPTH)
+        return mup_fail(err, MUP_USAGE,
+                        "--widths: depth grows here, at one width; choose it "
+                        "with --model.width=N");
+    if (depths && o->grow != MUP_GROW_DEPTH)
+        return mup_fail(err, MUP_USAGE, "--depths: --grow says %s",
+                        mup_grow_name(o->grow));
+    rc = args_int_list(args, depths ? "depths" : "widths", COORD_MAX_SIZES,
+                       o->sizes, &n, err);
+    o->n_sizes = n;
+    if (rc == MUP_OK)
+        rc = args_int(args, "steps", 1, MAX_STEPS, &o->steps, err);
+    if (rc == MUP_OK)
+        rc = args_int(args, "seeds", 1, 64, &o->seeds, err);
+    return rc;
+}
+
+/* ---- the config -----------------------------------------------------------
+ */
+
+/* A depth rule without a base takes the smallest depth for it; the config is
+ * read with that, as it is refused without. */
+static int load_config(struct check *c, struct mup_error *err)
+{
+    const struct args *args = c->args;
+    int n = args->n_overrides;
+    char base[64], **overrides;
+    int rc = run_config_read(c->yaml, args->overrides, n, &c->config, err);
 
     if (rc != MUP_OK)
         return rc;
-    if (args_given(args, "json")) {
-        json_t *o_json = json_load_file(path, 0, NULL);
+    choose_sizes(&c->config, &c->o);
+    c->chose_base = c->o.grow == MUP_GROW_DEPTH && !c->config.mup.base_layers &&
+                    (c->config.mup.depth || c->broken);
+    overrides = calloc((size_t)n + 1, sizeof(*overrides));
+    if (!overrides)
+        return mup_fail(err, MUP_SYSTEM, "out of memory");
+    for (int i = 0; i < n; i++)
+        overrides[i] = args->overrides[i];
+    snprintf(base, sizeof(base), "mup.base_layers=%lld",
+             (long long)c->o.sizes[0]);
+    overrides[n] = base;
+    rc = run_config_load(c->yaml, overrides, n + c->chose_base, &c->config,
+                         err);
+    free(overrides);
+    return rc;
+}
 
-        if (!o_json)
-            return mup_fail(err, MUP_CORRUPT, "'%s' is not JSON", path);
-        rc = json_print(o_json, err);
+static int find_dir(struct check *c, struct mup_error *err)
+{
+    const char *given = args_text(c->args, "output");
+    const char *p = mup_parametrization_name(c->config.mup.parametrization);
+    int grow = c->o.grow, broken = c->config.mup.broken, n;
+    char base[900];
+    int rc = MUP_OK;
+
+    if (given) {
+        n = snprintf(c->dir, sizeof(c->dir), "%s", given);
     } else {
-        rc = print_table(result, (int)o->steps, err);
-        print_verdict(result, config, o);
-        printf("results in %s (coord.json, coord.csv)\n", dir);
+        rc = path_default_dir(c->yaml, base, sizeof(base), err);
+        n = snprintf(c->dir, sizeof(c->dir), "%s/coord-%s%s%s%s%s", base, p,
+                     grow ? "-" : "", grow ? mup_grow_name(grow) : "",
+                     broken ? "-break-" : "",
+                     broken ? mup_break_name(broken) : "");
+    }
+    if (rc == MUP_OK && n >= (int)sizeof(c->dir))
+        rc = mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long",
+                      given ? given : base);
+    return rc;
+}
+
+/* Everything that can be refused before anything runs. */
+static int prepare(struct check *c, size_t *bytes, struct mup_error *err)
+{
+    int rc = path_expect(c->yaml, PATH_RUN_CONFIG, err);
+
+    if (rc == MUP_OK)
+        rc = parse_options(c, err);
+    if (rc == MUP_OK)
+        rc = load_config(c, err);
+    if (rc == MUP_OK)
+        rc = check_sizes(&c->o, err);
+    if (rc == MUP_OK && c->broken) {
+        rc = coord_break_apply(c->broken, &c->config, err);
+        if (rc != MUP_OK)
+            mup_error_prefix(err, "--break: ");
+    }
+    if (rc == MUP_OK) {
+        rc = coord_check_plan(&c->config, &c->o, bytes, err);
+        if (rc == MUP_USAGE)
+            mup_error_prefix(err, "%s: ", c->o.grow == MUP_GROW_DEPTH
+                                              ? "--depths"
+                                              : "--widths");
+    }
+    return rc == MUP_OK ? find_dir(c, err) : rc;
+}
+
+/* ---- the answer -----------------------------------------------------------
+ */
+
+static int answer(const struct check *c, const struct coord_result *result,
+                  const char *what, struct mup_error *err)
+{
+    char path[1100];
+    int rc = path_join(c->dir, "coord.json", path, sizeof(path), err);
+
+    if (rc != MUP_OK)
+        return rc;
+    if (args_given(c->args, "json")) {
+        json_t *o = json_load_file(path, 0, NULL);
+
+        if (!o)
+            return mup_fail(err, MUP_CORRUPT, "'%s' is not JSON", path);
+        rc = json_print(o, err);
+    } else {
+        rc = coord_table_print(result, c->o.grow, err);
+        coord_verdict_print(result, what, &c->o);
+        coord_break_print(result);
+        printf("results in %s (coord.json, coord.csv)\n", c->dir);
     }
     if (rc != MUP_OK)
         return rc;
@@ -208,123 +273,174 @@ static int answer(const struct args *args, const struct run_config *config,
                                                        : MUP_OK;
 }
 
-/* The laws of large width show from about 128 on; below, an update is still
- * half noise. */
-static void choose_widths(const struct run_config *config,
-                          struct coord_options *o)
+static void say_what_was_chosen(struct check *c)
 {
-    int64_t width = config->mup.base_width;
+    const struct coord_setting *s = coord_break_setting(c->broken);
 
-    while (width < 128)
-        width *= 2;
-    for (int i = 0; i < 3; i++)
-        o->widths[o->n_widths++] = width << i;
+    if (c->chose_base)
+        terminal_note(&c->terminal,
+                      "mup.base_layers is not given: the smallest depth, %lld",
+                      (long long)c->config.mup.base_layers);
+    for (int i = 0; c->broken && i < COORD_BREAK_KEYS && s->set[i]; i++)
+        terminal_note(&c->terminal, "--break sets %s: %s", s->set[i], s->why);
 }
 
-static int parse_options(const struct args *args,
-                         const struct run_config *config,
-                         struct coord_options *o, struct mup_error *err)
-{
-    int rc;
-
-    *o = (struct coord_options){ .steps = 5, .seeds = 3 };
-    rc = args_int_list(args, "widths", 16, o->widths, &o->n_widths, err);
-    if (rc == MUP_OK)
-        rc = args_int(args, "steps", 1, MAX_STEPS, &o->steps, err);
-    if (rc == MUP_OK)
-        rc = args_int(args, "seeds", 1, 64, &o->seeds, err);
-    if (rc != MUP_OK)
-        return rc;
-    if (o->n_widths == 0)
-        choose_widths(config, o);
-    if (o->n_widths < 2)
-        return mup_fail(err, MUP_USAGE,
-                        "--widths: a slope needs at least two widths, such as "
-                        "%lld,%lld",
-                        (long long)o->widths[0], (long long)o->widths[0] * 2);
-    for (int i = 1; i < o->n_widths; i++)
-        if (o->widths[i] <= o->widths[i - 1])
-            return mup_fail(err, MUP_USAGE,
-                            "--widths: %lld does not follow %lld; list them "
-                            "in rising order",
-                            (long long)o->widths[i],
-                            (long long)o->widths[i - 1]);
-    for (int i = 0; i < o->n_widths; i++) {
-        struct run_config at = *config;
-
-        at.model.width = o->widths[i];
-        rc = run_config_check(&at, err);
-        if (rc != MUP_OK) {
-            mup_error_prefix(err, "--widths: ");
-            return rc;
-        }
-    }
-    return MUP_OK;
-}
-
-static int check(const struct args *args, const struct run_config *config,
-                 const struct coord_options *o, const char *dir,
-                 struct mup_error *err)
+static int check(struct check *c, struct mup_error *err)
 {
     struct coord_result result = { 0 };
-    struct check context = { .steps = (int)o->steps };
-    struct coord_hooks hooks = { &context, show_progress, stop_requested };
+    struct coord_hooks hooks = { c, show_progress, stop_requested };
     int rc;
 
-    terminal_init(&context.terminal, args->quiet);
+    terminal_init(&c->terminal, c->args->quiet);
+    say_what_was_chosen(c);
     stop_watch();
-    rc = coord_check_run(config, o, dir, &hooks, &result, err);
-    terminal_clear(&context.terminal);
+    rc = coord_check_run(&c->config, &c->o, c->dir, &hooks, &result, err);
+    terminal_clear(&c->terminal);
     if (rc == MUP_STOPPED)
         return mup_fail(err, MUP_STOPPED,
                         "stopped; nothing of the check is kept, run the same "
                         "command again");
     if (rc != MUP_OK)
         return rc;
-    rc = answer(args, config, o, &result, dir, err);
+    rc = answer(c, &result,
+                mup_parametrization_name(c->config.mup.parametrization), err);
     coord_result_clear(&result);
     return rc;
 }
 
-static int run(const struct args *args, struct mup_error *err)
+/* ---- a table of another trainer -------------------------------------------
+ */
+
+/* Options of our own runs; with a table, overrides of mup.parametrization and
+ * mup.depth say how its models were made. */
+static int refuse_run_options(const struct args *args, struct mup_error *err)
 {
-    const char *yaml = args->operands[0], *dir = args_text(args, "output");
-    struct coord_options o;
-    struct run_config config;
-    char base[900], own_dir[1024];
-    int rc = path_expect(yaml, PATH_RUN_CONFIG, err);
+    static const char *const names[] = { "widths", "depths", "steps", "seeds",
+                                         "break" };
+
+    if (args->n_operands)
+        return mup_fail(err, MUP_USAGE,
+                        "'%s' is one operand too many beside --csv; the result "
+                        "folder is named after -o",
+                        args->operands[0]);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (args_given(args, names[i]))
+            return mup_fail(err, MUP_USAGE,
+                            "--%s: with --csv the table says this", names[i]);
+    return MUP_OK;
+}
+
+static int names_key(const struct args *args, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (int i = 0; i < args->n_overrides; i++)
+        if (!strncmp(args->overrides[i], key, n) &&
+            args->overrides[i][n] == '=')
+            return 1;
+    return 0;
+}
+
+static int check_csv(struct check *c, const char *csv, struct mup_error *err)
+{
+    const char *given = args_text(c->args, "output");
+    struct mup_coord_setup setup = { .parametrization = MUP_COORD_UNKNOWN };
+    struct coord_result result = { 0 };
+    size_t n = strlen(csv) - (path_is_csv(csv) ? 4 : 0);
+    int rc = refuse_run_options(c->args, err);
 
     if (rc == MUP_OK)
-        rc = run_config_load(yaml, args->overrides, args->n_overrides, &config,
-                             err);
+        rc = parse_grow(c->args, &setup.grow, err);
     if (rc == MUP_OK)
-        rc = parse_options(args, &config, &o, err);
-    if (rc == MUP_OK && !dir) {
-        rc = path_default_dir(yaml, base, sizeof(base), err);
-        snprintf(own_dir, sizeof(own_dir), "%s/coord-%s", base,
-                 mup_parametrization_name(config.mup.parametrization));
-        dir = own_dir;
+        rc = run_config_read(NULL, c->args->overrides, c->args->n_overrides,
+                             &c->config, err);
+    if (rc != MUP_OK)
+        return rc;
+    if (names_key(c->args, "mup.parametrization"))
+        setup.parametrization = c->config.mup.parametrization;
+    setup.depth = c->config.mup.depth;
+    if (snprintf(c->dir, sizeof(c->dir), "%.*s%s",
+                 given ? (int)strlen(given) : (int)n, given ? given : csv,
+                 given ? "" : "-coord") >= (int)sizeof(c->dir))
+        return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long", csv);
+    rc = coord_check_csv(csv, &setup, c->dir, &c->o, &result, err);
+    if (rc == MUP_OK) {
+        rc = answer(c, &result, csv, err);
+        coord_result_clear(&result);
     }
+    return rc;
+}
+
+/* ---- the verb -------------------------------------------------------------
+ */
+
+static void print_breaks(void)
+{
+    printf("%-16s %-10s %s\n", "RULE", "grows", "what is wrong; setting");
+    for (int i = MUP_BREAK_NONE + 1; i < MUP_BREAK_COUNT; i++) {
+        const struct coord_setting *s = coord_break_setting(i);
+
+        printf("%-16s %-10s %s\n", mup_break_name(i), mup_grow_name(s->grow),
+               mup_break_text(i));
+        printf("%-16s %-10s   %s%s", "", "", s->why, s->set[0] ? ":" : "");
+        for (int k = 0; k < COORD_BREAK_KEYS && s->set[k]; k++)
+            printf(" %s", s->set[k]);
+        printf("\n");
+    }
+}
+
+static int run(const struct args *args, struct mup_error *err)
+{
+    struct check c = { .args = args };
+    const char *csv = args_text(args, "csv"), *broken = args_text(args, "break");
+    size_t bytes;
+    int rc;
+
+    if (broken && !strcmp(broken, "list")) {
+        print_breaks();
+        return MUP_OK;
+    }
+    if (csv)
+        return check_csv(&c, csv, err);
+    if (!args->n_operands)
+        return mup_fail(err, MUP_USAGE,
+                        "'coord-check' needs a run config or a table; usage: "
+                        "mutransfer coord-check RUN.yaml | --csv FILE");
+    c.yaml = args->operands[0];
+    rc = prepare(&c, &bytes, err);
     if (rc != MUP_OK)
         return rc;
     if (args_given(args, "dry-run")) {
-        printf("would train %d widths x %lld seeds for %lld steps into %s\n",
-               o.n_widths, (long long)o.seeds, (long long)o.steps, dir);
+        printf("would train %d %s x %lld seeds for %lld steps into %s, with at "
+               "most %.0f MiB at a time\n",
+               c.o.n_sizes, c.o.grow == MUP_GROW_DEPTH ? "depths" : "widths",
+               (long long)c.o.seeds, (long long)c.o.steps, c.dir,
+               (double)bytes / 1048576);
         return MUP_OK;
     }
-    return check(args, &config, &o, dir, err);
+    return check(&c, err);
 }
 
 const struct verb verb_coord_check = {
     "coord-check",
-    "RUN.yaml",
-    1,
+    "RUN.yaml | --csv FILE",
+    0,
     1,
     VERB_CONFIG,
-    "does any activation or update grow or shrink with width?",
-    "Trains a few steps at several widths and seeds, records activations and\n"
-    "updates and judges the slope of each against width.  Exit code 0 PASS,\n"
-    "1 FAIL (the guilty tensor is named), 8 INCONCLUSIVE.",
+    "does any activation, update or gradient grow or shrink with size?",
+    "Trains a few steps at several widths (or depths) and seeds, records\n"
+    "activations, effective and propagated updates, gradients and routing, and\n"
+    "judges the slope of each against the size.  Exit code 0 PASS, 1 FAIL (the\n"
+    "guilty tensor is named), 8 INCONCLUSIVE.\n"
+    "\n"
+    "--break puts a plausible wrong rule in place of a right one: the check\n"
+    "must then fail and name its tensor.\n"
+    "\n"
+    "--csv judges what any other framework recorded: a table with the columns\n"
+    "width (or depth), step (1 = before the first update), seed, name, value "
+    "and,\n"
+    "optionally, quantity (activation, update, gradient, router_logits, ...).\n"
+    "--mup.parametrization and --mup.depth say which rules it followed.",
     "mutransfer coord-check configs/tiny.yaml --widths 32,64,128",
     options,
     run,

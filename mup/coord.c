@@ -2,6 +2,7 @@
 #include "mup/coord.h"
 
 #include <math.h>
+#include <string.h>
 
 #define HALF_PI 1.57079632679489661923
 
@@ -21,6 +22,17 @@ static const struct cause {
         "its updates fall with width: a learning rate or a multiplier before "
         "it is scaled down twice",
     },
+    [MUP_STREAM] = {
+        "the branches add up to more in a larger model: at a larger depth they "
+        "need a multiplier of layers^-1/2 or layers^-1",
+        "the branches add up to less in a larger model: their multiplier falls "
+        "too fast",
+        "the branches add up to more in a larger model: at a larger depth they "
+        "need a multiplier of layers^-1/2 or layers^-1; at a larger width look "
+        "at the branches' own outputs",
+        "the branches add up to less in a larger model: their multiplier falls "
+        "too fast",
+    },
     [MUP_ATTENTION_LOGITS] = {
         "query or key grow with width: their matrices should start with std "
         "1/sqrt(fan_in)",
@@ -32,7 +44,7 @@ static const struct cause {
     },
     [MUP_ROUTER_LOGITS] = {
         "the router lacks its forward multiplier 1/m: it is an output, not a "
-        "hidden matrix",
+        "hidden matrix, and its logits start as width^-1/2",
         "the router's forward multiplier 1/m is applied twice, or its std is "
         "scaled down as well",
         "the router lacks its forward multiplier 1/m: it is an output, not a "
@@ -40,7 +52,8 @@ static const struct cause {
         "the router's forward multiplier 1/m is applied twice",
     },
     [MUP_OUTPUT_LOGITS] = {
-        "the unembedding lacks its forward multiplier 1/m",
+        "the unembedding lacks its forward multiplier 1/m, or starts as a "
+        "hidden matrix: its logits must start as width^-1/2",
         "the unembedding's forward multiplier 1/m is applied twice, or its "
         "std is scaled down as well",
         "the unembedding lacks its forward multiplier 1/m",
@@ -59,6 +72,54 @@ static const struct cause {
         "a hidden matrix, a multiplier 1/m for an output",
         "the learning rate of this tensor falls too fast with width",
     },
+    [MUP_PROPAGATED] = {
+        "",
+        "",
+        "what comes before this tensor changes more in a larger model: the "
+        "learning rate of a tensor before it is too large",
+        "what comes before this tensor changes less in a larger model: a "
+        "learning rate before it falls too fast",
+    },
+    [MUP_PROPAGATED_LOGITS] = {
+        "",
+        "",
+        "what comes before this tensor changes more in a larger model: the "
+        "learning rate of a tensor before it is too large",
+        "what comes before this tensor changes less in a larger model: a "
+        "learning rate before it falls too fast",
+    },
+    [MUP_CHANGE] = {
+        "",
+        "",
+        "all updates together change more in a larger model: learning rates "
+        "too large at width, or branches without multiplier at depth",
+        "all updates together change less in a larger model: a learning rate "
+        "or a multiplier falls too fast",
+    },
+    [MUP_GRADIENT] = {
+        "Adam's epsilon falls faster than the gradient of this tensor",
+        "Adam's epsilon does not follow the gradient of this tensor: in a "
+        "larger model it damps the updates (scale it by 1/m)",
+        "Adam's epsilon falls faster than the gradient of this tensor, or the "
+        "gradient grows because a multiplier is missing",
+        "Adam's epsilon does not follow the gradient of this tensor: in a "
+        "larger model it damps the updates (scale it by 1/m)",
+    },
+    [MUP_DOT_GRADIENT] = {
+        "Adam's epsilon falls faster than the gradient of this tensor",
+        "Adam's epsilon does not follow the gradient of this tensor: in a "
+        "larger model it damps the updates (scale it by 1/m)",
+        "Adam's epsilon falls faster than the gradient of this tensor, or the "
+        "gradient grows because a multiplier is missing",
+        "Adam's epsilon does not follow the gradient of this tensor: in a "
+        "larger model it damps the updates (scale it by 1/m)",
+    },
+    [MUP_GATE_SPREAD] = {
+        "routing sharpens with size: look at the router logits first",
+        "routing fades with size: look at the router logits first",
+        "routing sharpens with size: look at the router logits first",
+        "routing fades with size: look at the router logits first",
+    },
     [MUP_STATISTIC] = {
         "routing depends on width: look at the router logits first",
         "routing depends on width: look at the router logits first",
@@ -66,8 +127,6 @@ static const struct cause {
         "routing depends on width: look at the router logits first",
     },
 };
-
-#define N_QUANTITIES (int)(sizeof(causes) / sizeof(causes[0]))
 
 /* P(|t| <= sqrt(df) tan(theta)) for Student's t, df a whole number:
  * Abramowitz and Stegun, 26.7.3 and 26.7.4. */
@@ -102,17 +161,17 @@ double mup_student_t(double confidence, int df)
     return sqrt((double)df) * tan((lo + hi) / 2);
 }
 
-/* Least squares: slope of log2 value against log2 width. */
-static double log_slope(const double *width, const double *value, int n)
+/* Least squares: slope of log2 value against log2 size. */
+static double log_slope(const double *size, const double *value, int n)
 {
     double mean_x = 0, mean_y = 0, sxx = 0, sxy = 0;
 
     for (int i = 0; i < n; i++) {
-        mean_x += log2(width[i]) / n;
+        mean_x += log2(size[i]) / n;
         mean_y += log2(value[i]) / n;
     }
     for (int i = 0; i < n; i++) {
-        double dx = log2(width[i]) - mean_x;
+        double dx = log2(size[i]) - mean_x;
 
         sxx += dx * dx;
         sxy += dx * (log2(value[i]) - mean_y);
@@ -121,72 +180,177 @@ static double log_slope(const double *width, const double *value, int n)
 }
 
 /* Mean of the per-seed slopes and its 95 % interval by Student's t. */
-static void fit(struct mup_coord_row *row, const double *width, int n_widths,
-                const double *value, int n_seeds)
+static void fit(struct mup_coord_row *row, const struct mup_coord_setup *o,
+                const double *value)
 {
     double mean = 0, squares = 0, half = 0;
 
-    for (int s = 0; s < n_seeds; s++)
-        mean += log_slope(width, value + (size_t)s * n_widths, n_widths);
-    mean /= n_seeds;
-    for (int s = 0; s < n_seeds; s++) {
-        double d =
-            log_slope(width, value + (size_t)s * n_widths, n_widths) - mean;
+    for (int s = 0; s < o->n_seeds; s++)
+        mean += log_slope(o->size, value + (size_t)s * (size_t)o->n_sizes,
+                          o->n_sizes);
+    mean /= o->n_seeds;
+    for (int s = 0; s < o->n_seeds; s++) {
+        double d = log_slope(o->size, value + (size_t)s * (size_t)o->n_sizes,
+                             o->n_sizes) -
+                   mean;
 
         squares += d * d;
     }
-    if (n_seeds > 1)
-        half = mup_student_t(0.95, n_seeds - 1) *
-               sqrt(squares / (n_seeds - 1) / n_seeds);
+    if (o->n_seeds > 1)
+        half = mup_student_t(0.95, o->n_seeds - 1) *
+               sqrt(squares / (o->n_seeds - 1) / o->n_seeds);
     row->slope = mean;
     row->slope_lo = mean - half;
     row->slope_hi = mean + half;
 }
 
-/* Tensor Programs V, section 4 and appendix D: before the first update a
- * random readout gives logits of order 1/sqrt(width), and q.k / head size
- * falls with the square root of the head size.  Logits are that start plus
- * what the updates add, which does not depend on width: until the updates
- * outgrow the start, the sum still falls.  Whether they do is judged by the
- * update rows of the same tensor, so a fall of logits is sound at any step. */
-static double expected_slope(const struct mup_coord_row *row,
-                             int head_size_grows)
+/* --- what theory expects --- */
+
+/* Slopes that are sound; an end other than 0 holds in the limit of large
+ * sizes only, and how fast is noisy: its tolerance is the wide one. */
+struct band {
+    double lo, hi;
+};
+
+/* Under maximal update a readout starts random and divided by its fan-in, so
+ * that logits begin as 1/sqrt(width) (Tensor Programs V, appendix D), and so
+ * do q.k where the size of a head grows; the standard initialisation begins
+ * flat. */
+static struct band start_of_logits(const struct mup_coord_setup *o)
+{
+    if (o->parametrization == MUP_COORD_UNKNOWN)
+        return (struct band){ -0.5, 0 };
+    if (o->parametrization == MUP_MUP || o->parametrization == MUP_UMUP)
+        return (struct band){ -0.5, -0.5 };
+    return (struct band){ 0, 0 };
+}
+
+/* Logits are that start plus what the updates add, which does not depend on
+ * width: until the updates outgrow the start, the sum still falls.  Whether
+ * they do is judged by the update rows of the same tensor, so a fall of logits
+ * is sound at any step.  The same holds for a gradient that is a sum of as many
+ * terms as the width: random signs at first, aligned later. */
+static struct band width_band(const struct mup_coord_row *row,
+                              const struct mup_coord_setup *o)
+{
+    const struct band flat = { 0, 0 }, falls = { -0.5, 0 };
+
+    switch (row->quantity) {
+    case MUP_ROUTER_LOGITS:
+    case MUP_OUTPUT_LOGITS:
+        return row->step == 1 ? start_of_logits(o) : falls;
+    case MUP_ATTENTION_LOGITS:
+        if (o->grow != MUP_GROW_HEAD_SIZE)
+            return flat;
+        return row->step == 1 ? start_of_logits(o) : falls;
+    case MUP_GATED:
+    case MUP_PROPAGATED_LOGITS:
+    case MUP_DOT_GRADIENT:
+    case MUP_GATE_SPREAD:
+        return falls;
+    default:
+        return flat;
+    }
+}
+
+/* A readout that starts at 1/sqrt(fan_in) without a multiplier moves its logits
+ * by up to sqrt(width) once features align with it, and so do gradients through
+ * a router (Everett et al. 2024, section 3, leave that alignment out). */
+static struct band perlayer_band(const struct mup_coord_row *row,
+                                 const struct mup_coord_setup *o)
 {
     switch (row->quantity) {
     case MUP_ROUTER_LOGITS:
     case MUP_OUTPUT_LOGITS:
     case MUP_GATED:
-        return -0.5;
-    case MUP_ATTENTION_LOGITS:
-        return head_size_grows ? -0.5 : 0;
+    case MUP_GATE_SPREAD:
+    case MUP_PROPAGATED_LOGITS:
+    case MUP_DOT_GRADIENT:
+        return (struct band){ 0, row->step == 1 &&
+                                         row->quantity != MUP_DOT_GRADIENT
+                                     ? 0
+                                     : 0.5 };
     default:
-        return 0;
+        return width_band(row, o);
     }
 }
 
-/* Beyond the threshold, and no value of the interval over seeds is sound. */
-static int surely_fails(const struct mup_coord_row *row)
+/* u-muP lets the learning rate of the embedding fall as width^-1/2, so that
+ * what comes from the embedding fades against the rest. */
+static struct band umup_band(const struct mup_coord_row *row,
+                             const struct mup_coord_setup *o)
 {
-    return fabs(row->slope) > MUP_COORD_FAIL &&
-           (row->slope_lo > MUP_COORD_OK || row->slope_hi < -MUP_COORD_OK);
+    if (row->quantity == MUP_UPDATE && row->name &&
+        !strcmp(row->name, "embed.update"))
+        return (struct band){ -0.5, -0.5 };
+    if (row->quantity == MUP_PROPAGATED || row->quantity == MUP_CHANGE)
+        return (struct band){ -0.5, 0 };
+    return width_band(row, o);
 }
 
-/* Where theory expects a fall, anything from flat (as under SP) to that fall
- * is sound; how fast is noisy, hence the wide tolerance below. */
-static int verdict_of(const struct mup_coord_row *row)
+/* With branches of layers^-1 the stream is the embedding, plus random starts
+ * that add up to layers^-1/2, plus trained parts that add up to 1: it falls
+ * until the starts are negligible.  Whatever is relative to the stream, as
+ * everything behind its norm is, rises by as much.  With layers^-1/2 the
+ * random starts add up to 1, and learning rates inside the blocks fall as
+ * layers^-1/2. */
+static struct band depth_band(const struct mup_coord_row *row,
+                              const struct mup_coord_setup *o)
+{
+    int in_block = row->name && !strncmp(row->name, "blocks.", 7);
+
+    if (o->depth == MUP_DEPTH_MUP && row->quantity == MUP_UPDATE && in_block)
+        return (struct band){ -0.5, -0.5 };
+    if (o->depth != MUP_COMPLETEP)
+        return (struct band){ 0, 0 };
+    switch (row->quantity) {
+    case MUP_STREAM:
+        return (struct band){ -0.5, 0 };
+    case MUP_PROPAGATED:
+    case MUP_PROPAGATED_LOGITS:
+    case MUP_CHANGE:
+    case MUP_GRADIENT:
+    case MUP_DOT_GRADIENT:
+        return (struct band){ 0, 0.5 };
+    default:
+        return (struct band){ 0, 0 };
+    }
+}
+
+static struct band band_of(const struct mup_coord_row *row,
+                           const struct mup_coord_setup *o)
+{
+    if (o->grow == MUP_GROW_DEPTH)
+        return depth_band(row, o);
+    if (o->parametrization == MUP_SP_PERLAYER)
+        return perlayer_band(row, o);
+    if (o->parametrization == MUP_UMUP)
+        return umup_band(row, o);
+    return width_band(row, o);
+}
+
+/* --- verdict --- */
+
+static double tolerance(double end)
+{
+    return fabs(end) > 0 ? MUP_COORD_FAIL : MUP_COORD_OK;
+}
+
+/* A slope near 0 is ok where 0 is sound; beyond the band by more than the
+ * tolerance it is wrong, surely where no value of the interval over seeds is
+ * sound. */
+static int verdict_of(const struct mup_coord_row *row, struct band b)
 {
     double slope = row->slope;
 
-    if (fabs(slope) <= MUP_COORD_OK)
-        return MUP_VERDICT_OK;
-    if (row->expected < 0 && slope < 0) {
-        if (slope >= row->expected - MUP_COORD_FAIL)
-            return MUP_VERDICT_EXPECTED;
-        return row->slope_hi < row->expected - MUP_COORD_OK
-                   ? MUP_VERDICT_FAIL
-                   : MUP_VERDICT_INCONCLUSIVE;
-    }
-    return surely_fails(row) ? MUP_VERDICT_FAIL : MUP_VERDICT_INCONCLUSIVE;
+    if (slope >= b.lo - tolerance(b.lo) && slope <= b.hi + tolerance(b.hi))
+        return fabs(slope) <= MUP_COORD_OK ? MUP_VERDICT_OK
+                                           : MUP_VERDICT_EXPECTED;
+    if (fabs(row->off) > MUP_COORD_FAIL &&
+        (row->slope_lo > b.hi + MUP_COORD_OK ||
+         row->slope_hi < b.lo - MUP_COORD_OK))
+        return MUP_VERDICT_FAIL;
+    return MUP_VERDICT_INCONCLUSIVE;
 }
 
 static const char *cause_of(const struct mup_coord_row *row)
@@ -196,20 +360,42 @@ static const char *cause_of(const struct mup_coord_row *row)
     if (row->verdict != MUP_VERDICT_FAIL)
         return "";
     if (row->step == 1)
-        return row->slope > 0 ? c->grows_at_start : c->falls_at_start;
-    return row->slope > 0 ? c->grows : c->falls;
+        return row->off > 0 ? c->grows_at_start : c->falls_at_start;
+    return row->off > 0 ? c->grows : c->falls;
 }
 
 /* A zero-initialised readout or query makes its logits exactly 0 at the
  * start, and a zero readout keeps the first gradient from everything below
- * it, so that updates may be 0 at step 2. */
+ * it, so that nothing there has changed at step 2. */
 static int zero_is_sound(const struct mup_coord_row *row)
 {
-    if (row->step == 1)
-        return row->quantity == MUP_ATTENTION_LOGITS ||
-               row->quantity == MUP_ROUTER_LOGITS ||
-               row->quantity == MUP_OUTPUT_LOGITS;
-    return row->step == 2 && row->quantity == MUP_UPDATE;
+    switch (row->quantity) {
+    case MUP_ATTENTION_LOGITS:
+    case MUP_OUTPUT_LOGITS:
+    case MUP_GRADIENT:
+    case MUP_DOT_GRADIENT:
+        return row->step == 1;
+    case MUP_UPDATE:
+    case MUP_PROPAGATED:
+    case MUP_PROPAGATED_LOGITS:
+    case MUP_CHANGE:
+        return row->step == 2;
+    default:
+        return 0;
+    }
+}
+
+static const char *cause_of_death(const struct mup_coord_row *row, int all_zero)
+{
+    if (all_zero && (row->quantity == MUP_GATE_SPREAD ||
+                     row->quantity == MUP_ROUTER_LOGITS))
+        return "all gates are equal: ties serve every token with the same "
+               "experts; start the router at random";
+    if (all_zero)
+        return "it is 0 at some size: a tensor that is not trained, or values "
+               "too small for their number format";
+    return "it is negative or not finite at some size: lower the learning "
+           "rate, or look for the first row that fails";
 }
 
 /* Verdict of a row that has no slope; 0 where every observation is usable. */
@@ -224,66 +410,70 @@ static int judge_dead(struct mup_coord_row *row, const double *value, size_t n)
     if (!bad)
         return 0;
     if (zeros == n && zero_is_sound(row)) {
-        row->slope = row->slope_lo = row->slope_hi = 0;
+        row->slope = row->slope_lo = row->slope_hi = row->off = 0;
         row->verdict = MUP_VERDICT_EXPECTED;
         row->cause = "";
         return 1;
     }
-    row->slope = row->slope_lo = row->slope_hi = NAN;
+    row->slope = row->slope_lo = row->slope_hi = row->off = NAN;
     row->verdict = MUP_VERDICT_FAIL;
-    row->cause =
-        zeros == bad
-            ? "it is 0 at some width: a tensor that is not trained, "
-              "or values too small for their number format"
-            : "it is negative or not finite at some width: lower the learning "
-              "rate, or look for the first row that fails";
+    row->cause = cause_of_death(row, zeros == bad);
     return 1;
 }
 
-static int check(const struct mup_coord_row *row, const double *width,
-                 int n_widths, int n_seeds, struct mup_error *err)
+static int check(const struct mup_coord_row *row,
+                 const struct mup_coord_setup *o, struct mup_error *err)
 {
     const char *name = row->name ? row->name : "?";
     int distinct = 0;
+    int later = row->quantity == MUP_UPDATE ||
+                row->quantity == MUP_PROPAGATED ||
+                row->quantity == MUP_PROPAGATED_LOGITS ||
+                row->quantity == MUP_CHANGE;
 
-    if (row->quantity < 0 || row->quantity >= N_QUANTITIES)
+    if (row->quantity < 0 || row->quantity >= MUP_QUANTITY_COUNT)
         return mup_fail(err, MUP_USAGE, "'%s': unknown quantity %d", name,
                         row->quantity);
-    if (row->step < 1 || (row->step == 1 && row->quantity == MUP_UPDATE))
+    if (row->step < 1 || (row->step == 1 && later))
         return mup_fail(err, MUP_USAGE, "'%s' has no value at step %d", name,
                         row->step);
-    if (n_widths < 2 || n_seeds < 1)
+    if (o->n_sizes < 2 || o->n_seeds < 1)
         return mup_fail(err, MUP_USAGE,
-                        "a coordinate check needs at least 2 widths and 1 "
+                        "a coordinate check needs at least 2 sizes and 1 "
                         "seed, not %d and %d",
-                        n_widths, n_seeds);
-    for (int i = 0; i < n_widths; i++) {
-        if (!isfinite(width[i]) || width[i] <= 0)
-            return mup_fail(err, MUP_USAGE, "width %g is not above 0",
-                            width[i]);
-        distinct |= width[i] < width[0] || width[i] > width[0];
+                        o->n_sizes, o->n_seeds);
+    for (int i = 0; i < o->n_sizes; i++) {
+        if (!isfinite(o->size[i]) || o->size[i] <= 0)
+            return mup_fail(err, MUP_USAGE, "size %g is not above 0",
+                            o->size[i]);
+        distinct |= o->size[i] < o->size[0] || o->size[i] > o->size[0];
     }
     if (!distinct)
         return mup_fail(err, MUP_USAGE,
-                        "a coordinate check needs different widths, all are "
-                        "%g",
-                        width[0]);
+                        "a coordinate check needs different sizes, all are %g",
+                        o->size[0]);
     return MUP_OK;
 }
 
-int mup_coord_judge(struct mup_coord_row *row, const double *width,
-                    int n_widths, const double *value, int n_seeds,
-                    int head_size_grows, struct mup_error *err)
+int mup_coord_judge(struct mup_coord_row *row,
+                    const struct mup_coord_setup *setup, const double *value,
+                    struct mup_error *err)
 {
-    int rc = check(row, width, n_widths, n_seeds, err);
+    struct band b;
+    int rc = check(row, setup, err);
 
     if (rc != MUP_OK)
         return rc;
-    row->expected = expected_slope(row, head_size_grows);
-    if (judge_dead(row, value, (size_t)n_seeds * n_widths))
+    b = band_of(row, setup);
+    row->expected = fabs(b.lo) > fabs(b.hi) ? b.lo : b.hi;
+    if (judge_dead(row, value,
+                   (size_t)setup->n_seeds * (size_t)setup->n_sizes))
         return MUP_OK;
-    fit(row, width, n_widths, value, n_seeds);
-    row->verdict = verdict_of(row);
+    fit(row, setup, value);
+    row->off = row->slope < b.lo   ? row->slope - b.lo
+               : row->slope > b.hi ? row->slope - b.hi
+                                   : 0;
+    row->verdict = verdict_of(row, b);
     row->cause = cause_of(row);
     return MUP_OK;
 }
@@ -291,7 +481,27 @@ int mup_coord_judge(struct mup_coord_row *row, const double *width,
 /* How far a row is from what it should be; a dead one is farthest. */
 static double distance(const struct mup_coord_row *row)
 {
-    return isfinite(row->slope) ? fabs(row->slope - row->expected) : INFINITY;
+    return isfinite(row->off) ? fabs(row->off) : INFINITY;
+}
+
+static int severity(int verdict)
+{
+    static const int order[] = {
+        [MUP_VERDICT_OK] = 0,
+        [MUP_VERDICT_EXPECTED] = 1,
+        [MUP_VERDICT_INCONCLUSIVE] = 2,
+        [MUP_VERDICT_FAIL] = 3,
+    };
+
+    return order[verdict];
+}
+
+int mup_coord_worse(const struct mup_coord_row *a,
+                    const struct mup_coord_row *b)
+{
+    if (severity(a->verdict) != severity(b->verdict))
+        return severity(a->verdict) > severity(b->verdict);
+    return distance(a) > distance(b);
 }
 
 /* The row that is farthest from sound among those with this verdict. */
@@ -340,4 +550,34 @@ const char *mup_verdict_name(int verdict)
     default:
         return "unknown";
     }
+}
+
+const char *mup_quantity_name(int quantity)
+{
+    static const char *const names[] = {
+        [MUP_ACTIVATION] = "activation",
+        [MUP_STREAM] = "stream",
+        [MUP_ATTENTION_LOGITS] = "attention_logits",
+        [MUP_ROUTER_LOGITS] = "router_logits",
+        [MUP_OUTPUT_LOGITS] = "output_logits",
+        [MUP_GATED] = "gated_activation",
+        [MUP_UPDATE] = "update",
+        [MUP_PROPAGATED] = "propagated",
+        [MUP_PROPAGATED_LOGITS] = "propagated_logits",
+        [MUP_CHANGE] = "change",
+        [MUP_GRADIENT] = "gradient",
+        [MUP_DOT_GRADIENT] = "dot_gradient",
+        [MUP_GATE_SPREAD] = "gate_spread",
+        [MUP_STATISTIC] = "statistic",
+    };
+
+    return quantity >= 0 && quantity < MUP_QUANTITY_COUNT ? names[quantity]
+                                                          : "unknown";
+}
+
+const char *mup_grow_name(int grow)
+{
+    static const char *const names[] = { "width", "head_size", "depth" };
+
+    return grow >= 0 && grow <= MUP_GROW_DEPTH ? names[grow] : "unknown";
 }

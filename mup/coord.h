@@ -1,10 +1,19 @@
-/* Coordinate check: does the size of an activation or an update depend on
- * width?  Statistics and verdicts only; recording is the trainer's business.
+/* Coordinate check: does the size of an activation, an update or a gradient
+ * depend on width, or on depth?  Statistics and verdicts only; recording is the
+ * trainer's business.
  *
- * A row is one quantity at one training step, observed at several widths and
- * seeds.  Its slope is d log2(value) / d log2(width), fitted by least squares;
- * the interval comes from the spread of the per-seed slopes.  Steps count from
- * 1 = initialisation (before the first update). */
+ * A row is one quantity at one training step, observed at several sizes of the
+ * model and several seeds.  Its slope is d log2(value) / d log2(size), fitted
+ * by least squares; the interval comes from the spread of the per-seed slopes.
+ * Steps count from 1 = initialisation (before the first update).
+ *
+ *     const double width[] = { 128, 256, 512 };
+ *     const struct mup_coord_setup setup = { .size = width, .n_sizes = 3,
+ *                                            .n_seeds = 2 };
+ *     struct mup_coord_row row = { .name = "mlp.out", .step = 2,
+ *                                  .quantity = MUP_ACTIVATION };
+ *
+ *     rc = mup_coord_judge(&row, &setup, value, &err); */
 #ifndef MUP_COORD_H
 #define MUP_COORD_H
 
@@ -12,8 +21,8 @@
 
 /* |slope| up to OK passes; above FAIL it fails, unless the interval over
  * seeds still reaches the OK band; the rest is inconclusive
- * (docs/mathematics.md says why these numbers).  Where logits are expected to
- * fall, a fall by no more than FAIL beyond that is "expected". */
+ * (docs/mathematics.md says why these numbers).  Where theory expects another
+ * slope than 0, within FAIL of it is "expected". */
 #define MUP_COORD_OK   0.10
 #define MUP_COORD_FAIL 0.25
 /* A check with more than this share of inconclusive rows decides nothing.  A
@@ -28,16 +37,39 @@ enum mup_verdict {
     MUP_VERDICT_INCONCLUSIVE,
 };
 
-/* What is measured: decides the expected slope at initialisation and the
- * likely cause that a failure names. */
+/* What is measured: decides the expected slope and the likely cause that a
+ * failure names.  x_0 and W_0 are those of step 1. */
 enum mup_quantity {
     MUP_ACTIVATION,       /* hidden activation, inside or after a branch */
+    MUP_STREAM,           /* the residual stream, a sum over the layers */
     MUP_ATTENTION_LOGITS, /* q.k, scaled, before the soft-cap */
     MUP_ROUTER_LOGITS,    /* fall as width^-1/2 at step 1, less later */
     MUP_OUTPUT_LOGITS,    /* fall as width^-1/2 at step 1, less later */
     MUP_GATED,            /* weighted by gates that follow router logits */
     MUP_UPDATE,           /* rms of (W_t - W_0) x; absent at step 1 */
-    MUP_STATISTIC,        /* gate entropy, expert load: judged from step 1 */
+    MUP_PROPAGATED,       /* rms of W_0 (x_t - x_0); absent at step 1 */
+    MUP_PROPAGATED_LOGITS, /* the same of a readout or router: falls too */
+    MUP_CHANGE,           /* rms of x_t - x_0; absent at step 1 */
+    MUP_GRADIENT,         /* rms of an entry over its epsilon factor */
+    MUP_DOT_GRADIENT,     /* the same, through a dot product of width terms */
+    MUP_GATE_SPREAD,      /* largest minus smallest gate; 0 is a tie */
+    MUP_STATISTIC,        /* gate entropy, expert load */
+    MUP_QUANTITY_COUNT,
+};
+
+/* What differs between the sizes: the width by the number of heads, by the size
+ * of a head, or the number of layers at one width. */
+enum mup_grow { MUP_GROW_WIDTH, MUP_GROW_HEAD_SIZE, MUP_GROW_DEPTH };
+
+/* How the observations were made.  parametrization decides which slope logits
+ * must have at step 1: MUP_COORD_UNKNOWN leaves them both. */
+#define MUP_COORD_UNKNOWN (-1)
+struct mup_coord_setup {
+    const double *size; /* widths, or numbers of layers */
+    int n_sizes, n_seeds;
+    int grow;            /* enum mup_grow */
+    int parametrization; /* enum mup_parametrization */
+    int depth;           /* enum mup_depth, read where layers grow */
 };
 
 struct mup_coord_row {
@@ -47,22 +79,26 @@ struct mup_coord_row {
     double slope;      /* mean of the per-seed slopes */
     double slope_lo;   /* 95 % interval over seeds; equal to slope for */
     double slope_hi;   /* a single seed */
-    double expected;   /* the slope that theory expects here */
+    double expected;   /* the slope that theory expects here, at most */
+    double off;        /* how far slope is from what is sound, signed */
     int verdict;       /* enum mup_verdict */
     const char *cause; /* likely cause where verdict is FAIL, else "" */
 };
 
-/* Fill slope, interval, expected, verdict and cause of row, whose name,
- * quantity and step are set.  value[s * n_widths + w] is the observation of
- * seed s at width[w]; non-finite or non-positive observations make the row
+/* Fill slope, interval, expected, off, verdict and cause of row, whose name,
+ * quantity and step are set.  value[s * n_sizes + i] is the observation of
+ * seed s at size[i]; non-finite or non-positive observations make the row
  * FAIL with slope NAN (a quantity that died or exploded), except that zero
- * everywhere is "expected" for logits at step 1 and updates at step 2
- * (zero-initialised readout or query).  head_size_grows: attention logits may
- * then fall as width^-1/2.  MUP_USAGE, row untouched, for fewer than
- * 2 different widths or 1 seed. */
-int mup_coord_judge(struct mup_coord_row *row, const double *width,
-                    int n_widths, const double *value, int n_seeds,
-                    int head_size_grows, struct mup_error *err);
+ * everywhere is "expected" where a zero-initialised readout or query explains
+ * it.  MUP_USAGE, row untouched, for fewer than 2 different sizes or 1 seed. */
+int mup_coord_judge(struct mup_coord_row *row,
+                    const struct mup_coord_setup *setup, const double *value,
+                    struct mup_error *err);
+
+/* Whether a first row is worse than a second: FAIL before inconclusive before
+ * expected before ok, then by how far it is off. */
+int mup_coord_worse(const struct mup_coord_row *a,
+                    const struct mup_coord_row *b);
 
 /* Overall: FAIL if any row fails, else INCONCLUSIVE if more than
  * MUP_COORD_OPEN of the rows are or there is none, else OK.  *worst (may be
@@ -75,5 +111,7 @@ int mup_coord_overall(const struct mup_coord_row *rows, int n_rows, int *worst);
 double mup_student_t(double confidence, int df);
 
 const char *mup_verdict_name(int verdict); /* ok expected FAIL inconclusive */
+const char *mup_quantity_name(int quantity); /* as in coord.csv */
+const char *mup_grow_name(int grow);         /* width head_size depth */
 
 #endif

@@ -1,18 +1,28 @@
-/* Runs a coordinate check: trains the model for a few steps at several widths
- * and seeds, records activations and effective updates, and judges each by
- * its slope against width (mup/coord.h).  (mup-rules: Tensor Programs V,
- * appendix D.1.) */
+/* Runs a coordinate check: trains the model for a few steps at several sizes
+ * and seeds, records activations, updates and gradients (coord_probe.h), and
+ * judges each by its slope against the size (mup/coord.h).  coord_check_csv
+ * judges what another framework recorded. */
 #ifndef SWEEP_COORD_CHECK_H
 #define SWEEP_COORD_CHECK_H
 
 #include "model/config.h"
 #include "mup/coord.h"
 
+#define COORD_MAX_SIZES 16
+
 struct coord_options {
-    int64_t widths[16];
-    int n_widths;  /* >= 2 */
+    int64_t sizes[COORD_MAX_SIZES]; /* widths, or numbers of layers, rising */
+    int n_sizes;                    /* >= 2 */
     int64_t steps; /* optimizer steps; recorded at 1 .. steps+1 */
     int64_t seeds;
+    int grow; /* enum mup_grow */
+};
+
+/* A wrong rule, where the config asks for one (mup.break). */
+struct coord_break {
+    int broken; /* enum mup_break */
+    int found;  /* index of the first failing row of a tensor that the rule is
+                 * about, -1 for none */
 };
 
 struct coord_result {
@@ -20,6 +30,8 @@ struct coord_result {
     int n_rows;
     struct mup_coord_row *rows; /* names live as long as the result */
     int worst;                  /* index of the deciding row, -1 for none */
+    int left_out;               /* quantities not measured at every size */
+    struct coord_break wrong;
     char *names;
 };
 
@@ -29,19 +41,36 @@ struct coord_hooks {
     int (*should_stop)(void *context);
 };
 
-/* Writes dir/coord.json and dir/coord.csv (docs/formats.md). */
+/* The config at one size and seed: a small batch, and the peak learning rate
+ * from the first step on; layers, heads or width as options->grow says. */
+struct run_config coord_config_at(const struct run_config *config,
+                                  const struct coord_options *options,
+                                  int size, int64_t seed);
+
+/* Most bytes that a check takes at a time, its sizes checked. */
+int coord_check_plan(const struct run_config *config,
+                     const struct coord_options *options, size_t *bytes,
+                     struct mup_error *err);
+
+/* Writes dir/coord.json and dir/coord.csv (docs/formats.md).  MUP_SYSTEM,
+ * before anything runs, where this machine has less memory than planned. */
 int coord_check_run(const struct run_config *config,
                     const struct coord_options *options, const char *dir,
                     const struct coord_hooks *hooks, struct coord_result *out,
                     struct mup_error *err);
+
+/* The same verdict and files from a table with the columns width (or depth),
+ * step, seed, name (or tensor), value and, optionally, quantity.  setup says
+ * how it was made (grow, parametrization, depth); *options receives its sizes,
+ * seeds and steps. */
+int coord_check_csv(const char *path, const struct mup_coord_setup *setup,
+                    const char *dir, struct coord_options *options,
+                    struct coord_result *out, struct mup_error *err);
+
 void coord_result_clear(struct coord_result *result);
 
-/* coord.json:
- *   {"parametrization":"mup","verdict":"PASS|FAIL|INCONCLUSIVE",
- *    "widths":[32,64],"seeds":3,"steps":5,"worst":"name or null",
- *    "rows":[{"name":"blocks.0.attn.out","quantity":"activation","step":2,
- *             "slope":0.01,"lo":-0.02,"hi":0.04,"expected":0,"verdict":"ok",
- *             "cause":"","mean":[one per width]}]}
- * coord.csv: name,quantity,step,width,seed,value */
+/* XXH3-64 in hex of what a check depends on: every key that transfers or is
+ * fixed, without the learning rate.  A check is stale where it differs. */
+void coord_config_hash(const struct run_config *config, char out[17]);
 
 #endif

@@ -1,0 +1,239 @@
+#include "launcher/coord_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_COLUMNS 12 /* more steps than that are not all printed */
+#define NAME_BYTES  96
+
+/* Parts of the table, by quantity. */
+static const struct part {
+    const char *title;
+    unsigned quantities; /* bits */
+} parts[] = {
+    { "activations and logits, mean |x|",
+      1u << MUP_ACTIVATION | 1u << MUP_STREAM | 1u << MUP_ATTENTION_LOGITS |
+          1u << MUP_ROUTER_LOGITS | 1u << MUP_OUTPUT_LOGITS |
+          1u << MUP_GATED },
+    { "routing", 1u << MUP_GATE_SPREAD | 1u << MUP_STATISTIC },
+    { "updates, rms of (W_t - W_0) x", 1u << MUP_UPDATE },
+    { "propagated updates, rms of W_0 (x_t - x_0)", 1u << MUP_PROPAGATED | 1u << MUP_PROPAGATED_LOGITS },
+    { "changes, rms of x_t - x_0", 1u << MUP_CHANGE },
+    { "gradients, rms of an entry over its epsilon factor",
+      1u << MUP_GRADIENT | 1u << MUP_DOT_GRADIENT },
+};
+#define N_PARTS (int)(sizeof(parts) / sizeof(parts[0]))
+
+/* A quantity over all layers: the row that decides, per step and in all. */
+struct group {
+    char name[NAME_BYTES]; /* "blocks.*.attn.out" */
+    const struct mup_coord_row *row[MAX_COLUMNS];
+    const struct mup_coord_row *worst;
+};
+
+struct table {
+    int step[MAX_COLUMNS]; /* of each column */
+    int n_columns;
+    int more; /* steps without a column */
+    struct group *group;
+    int n;
+};
+
+/* "blocks.12.attn.out" and "blocks.middle.attn.out" -> "blocks.*.attn.out". */
+static void group_name(const char *name, char *out, size_t bytes)
+{
+    static const char *const places[] = { "first", "middle", "last" };
+    const char *p = strstr(name, "blocks.");
+    const char *block = p ? p + strlen("blocks.") : "";
+    size_t n = strcspn(block, ".");
+    int known = n > 0 && strspn(block, "0123456789") == n;
+
+    for (int i = 0; i < 3; i++)
+        known |= n == strlen(places[i]) && !strncmp(block, places[i], n);
+    if (known)
+        snprintf(out, bytes, "%.*s*%s", (int)(block - name), name, block + n);
+    else
+        snprintf(out, bytes, "%s", name);
+}
+
+/* ---- columns --------------------------------------------------------------
+ */
+
+static int column_of(const struct table *t, int step)
+{
+    for (int i = 0; i < t->n_columns; i++)
+        if (t->step[i] == step)
+            return i;
+    return -1;
+}
+
+/* The first steps, in rising order. */
+static void add_step(struct table *t, int step)
+{
+    int at = t->n_columns;
+
+    if (column_of(t, step) >= 0)
+        return;
+    if (at == MAX_COLUMNS) {
+        t->more = 1;
+        if (step > t->step[--at])
+            return;
+        t->n_columns--;
+    }
+    for (; at > 0 && t->step[at - 1] > step; at--)
+        t->step[at] = t->step[at - 1];
+    t->step[at] = step;
+    t->n_columns++;
+}
+
+static void collect(const struct coord_result *result, struct table *t)
+{
+    for (int i = 0; i < result->n_rows; i++)
+        add_step(t, result->rows[i].step);
+    for (int i = 0; i < result->n_rows; i++) {
+        const struct mup_coord_row *row = &result->rows[i];
+        int column = column_of(t, row->step), k = 0;
+        char name[NAME_BYTES];
+        struct group *g;
+
+        group_name(row->name, name, sizeof(name));
+        while (k < t->n && strcmp(t->group[k].name, name) != 0)
+            k++;
+        g = &t->group[k];
+        if (k == t->n) {
+            snprintf(g->name, sizeof(g->name), "%s", name);
+            t->n++;
+        }
+        if (!g->worst || mup_coord_worse(row, g->worst))
+            g->worst = row;
+        if (column >= 0 &&
+            (!g->row[column] || mup_coord_worse(row, g->row[column])))
+            g->row[column] = row;
+    }
+}
+
+/* ---- printing -------------------------------------------------------------
+ */
+
+void coord_row_print(const struct mup_coord_row *row)
+{
+    printf("%s at t=%d", row->name, row->step);
+    if (isfinite(row->slope))
+        printf(", slope %+.2f [%+.2f, %+.2f], expected %+.2f", row->slope,
+               row->slope_lo, row->slope_hi, row->expected);
+    if (row->verdict == MUP_VERDICT_FAIL && row->cause && *row->cause)
+        printf("; %s", row->cause);
+}
+
+static void print_group(const struct group *g, const struct table *t)
+{
+    printf("%-36s", g->name);
+    for (int i = 0; i < t->n_columns; i++) {
+        if (g->row[i])
+            printf(" %+6.2f", g->row[i]->slope);
+        else
+            printf("      -");
+    }
+    printf("  %.2f  %s\n", (g->worst->slope_hi - g->worst->slope_lo) / 2,
+           mup_verdict_name(g->worst->verdict));
+    if (g->worst->verdict == MUP_VERDICT_FAIL) {
+        printf("    ");
+        coord_row_print(g->worst);
+        printf("\n");
+    }
+}
+
+static void print_part(const struct part *part, const struct table *t)
+{
+    int titled = 0;
+
+    for (int i = 0; i < t->n; i++) {
+        if (!(part->quantities >> t->group[i].worst->quantity & 1))
+            continue;
+        if (!titled++) {
+            printf("\n%s\n%-36s", part->title, "");
+            for (int k = 0; k < t->n_columns; k++)
+                printf("   t=%-2d", t->step[k]);
+            printf("    +-  verdict\n");
+        }
+        print_group(&t->group[i], t);
+    }
+}
+
+int coord_table_print(const struct coord_result *result, int grow,
+                      struct mup_error *err)
+{
+    struct table t;
+
+
+    memset(&t, 0, sizeof(t));
+    t.group = calloc((size_t)result->n_rows + 1, sizeof(*t.group));
+    if (!t.group)
+        return mup_fail(err, MUP_SYSTEM, "out of memory");
+    collect(result, &t);
+    printf("slope of log2(size) against log2(%s); t=1 is initialisation; of "
+           "several layers the worst; +-: half the 95 %% interval of the row "
+           "that decides\n",
+           grow == MUP_GROW_DEPTH ? "layers" : "width");
+    for (int i = 0; i < N_PARTS; i++)
+        print_part(&parts[i], &t);
+    if (t.more)
+        printf("\nsteps after t=%d have no column here, the verdicts count "
+               "them\n",
+               t.step[t.n_columns - 1]);
+    if (result->left_out)
+        printf("\n%d propagated updates are left out: at some size and seed no "
+               "token kept its expert\n",
+               result->left_out);
+    printf("\n");
+    free(t.group);
+    return MUP_OK;
+}
+
+static const char *overall_name(int verdict)
+{
+    if (verdict == MUP_VERDICT_FAIL)
+        return "FAIL";
+    return verdict == MUP_VERDICT_INCONCLUSIVE ? "INCONCLUSIVE" : "PASS";
+}
+
+void coord_verdict_print(const struct coord_result *result, const char *what,
+                         const struct coord_options *o)
+{
+    printf("%s  %s, %s", overall_name(result->verdict), what,
+           o->grow == MUP_GROW_DEPTH ? "layers" : "widths");
+    for (int i = 0; i < o->n_sizes; i++)
+        printf("%s%lld", i ? "," : " ", (long long)o->sizes[i]);
+    if (o->grow == MUP_GROW_HEAD_SIZE)
+        printf(" with growing heads");
+    printf(", %lld seed%s", (long long)o->seeds, o->seeds == 1 ? "" : "s");
+    if (result->worst >= 0 && result->worst < result->n_rows) {
+        printf("; worst ");
+        coord_row_print(&result->rows[result->worst]);
+    }
+    printf("\n");
+}
+
+void coord_break_print(const struct coord_result *result)
+{
+    int broken = result->wrong.broken;
+
+    if (!broken)
+        return;
+    printf("wrong rule %s: %s\n", mup_break_name(broken),
+           mup_break_text(broken));
+    if (result->wrong.found >= 0) {
+        printf("found: ");
+        coord_row_print(&result->rows[result->wrong.found]);
+        printf("\n");
+    } else if (result->verdict == MUP_VERDICT_FAIL) {
+        printf("the check fails, but at no tensor that this rule is about\n");
+    } else {
+        printf("this check does not see %s: no tensor that it is about fails; "
+               "a sweep over the learning rate at several widths is the next "
+               "gate\n",
+               mup_break_name(broken));
+    }
+}
