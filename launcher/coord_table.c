@@ -15,11 +15,12 @@ static const struct part {
 } parts[] = {
     { "activations and logits, mean |x|",
       1u << MUP_ACTIVATION | 1u << MUP_STREAM | 1u << MUP_ATTENTION_LOGITS |
-          1u << MUP_ROUTER_LOGITS | 1u << MUP_OUTPUT_LOGITS |
-          1u << MUP_GATED },
+          1u << MUP_ROUTER_LOGITS | 1u << MUP_OUTPUT_LOGITS | 1u << MUP_GATED },
     { "routing", 1u << MUP_GATE_SPREAD | 1u << MUP_STATISTIC },
-    { "updates, rms of (W_t - W_0) x", 1u << MUP_UPDATE },
-    { "propagated updates, rms of W_0 (x_t - x_0)", 1u << MUP_PROPAGATED | 1u << MUP_PROPAGATED_LOGITS },
+    { "updates, rms of (W_t - W_0) x",
+      1u << MUP_UPDATE | 1u << MUP_DOT_UPDATE },
+    { "propagated updates, rms of W_0 (x_t - x_0)",
+      1u << MUP_PROPAGATED | 1u << MUP_PROPAGATED_LOGITS },
     { "changes, rms of x_t - x_0", 1u << MUP_CHANGE },
     { "gradients, rms of an entry over its epsilon factor",
       1u << MUP_GRADIENT | 1u << MUP_DOT_GRADIENT },
@@ -41,16 +42,16 @@ struct table {
     int n;
 };
 
-/* "blocks.12.attn.out" and "blocks.middle.attn.out" -> "blocks.*.attn.out". */
+/* "blocks.12.attn.out" and "blocks.last.attn.out" -> "blocks.*.attn.out". */
 static void group_name(const char *name, char *out, size_t bytes)
 {
-    static const char *const places[] = { "first", "middle", "last" };
+    static const char *const places[] = { "first", "last" };
     const char *p = strstr(name, "blocks.");
     const char *block = p ? p + strlen("blocks.") : "";
     size_t n = strcspn(block, ".");
     int known = n > 0 && strspn(block, "0123456789") == n;
 
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 2; i++)
         known |= n == strlen(places[i]) && !strncmp(block, places[i], n);
     if (known)
         snprintf(out, bytes, "%.*s*%s", (int)(block - name), name, block + n);
@@ -72,20 +73,20 @@ static int column_of(const struct table *t, int step)
 /* The first steps, in rising order. */
 static void add_step(struct table *t, int step)
 {
-    int at = t->n_columns;
+    int at = 0,
+        last = t->n_columns < MAX_COLUMNS ? t->n_columns : MAX_COLUMNS - 1;
 
     if (column_of(t, step) >= 0)
         return;
-    if (at == MAX_COLUMNS) {
-        t->more = 1;
-        if (step > t->step[--at])
-            return;
-        t->n_columns--;
-    }
-    for (; at > 0 && t->step[at - 1] > step; at--)
-        t->step[at] = t->step[at - 1];
+    t->more |= t->n_columns == MAX_COLUMNS;
+    while (at < t->n_columns && t->step[at] < step)
+        at++;
+    if (at == MAX_COLUMNS)
+        return;
+    for (int i = last; i > at; i--)
+        t->step[i] = t->step[i - 1];
     t->step[at] = step;
-    t->n_columns++;
+    t->n_columns = last + 1;
 }
 
 static void collect(const struct coord_result *result, struct table *t)
@@ -166,7 +167,6 @@ int coord_table_print(const struct coord_result *result, int grow,
                       struct mup_error *err)
 {
     struct table t;
-
 
     memset(&t, 0, sizeof(t));
     t.group = calloc((size_t)result->n_rows + 1, sizeof(*t.group));

@@ -39,8 +39,8 @@ struct check {
     const char *yaml; /* NULL: --csv */
     struct run_config config;
     struct coord_options o;
-    int broken;        /* by --break */
-    int chose_base;    /* mup.base_layers, by the smallest depth */
+    int broken;     /* by --break */
+    int chose_base; /* mup.base_layers, by the smallest depth */
     char dir[1024];
     struct terminal terminal;
 };
@@ -57,7 +57,7 @@ static void show_progress(void *context, int done, int total)
  */
 
 /* The laws of large width show from about 128 on; below, an update is still
- * half noise. */
+ * half noise.  SGD's, which are gradients, need 256. */
 static void choose_sizes(const struct run_config *config,
                          struct coord_options *o)
 {
@@ -70,7 +70,7 @@ static void choose_sizes(const struct run_config *config,
             o->sizes[o->n_sizes++] = (int64_t)1 << i;
         return;
     }
-    while (size < 128)
+    while (size < (config->train.optimizer == MUP_SGD ? 256 : 128))
         size *= 2;
     for (int i = 0; i < 3; i++)
         o->sizes[o->n_sizes++] = size << i;
@@ -112,14 +112,12 @@ static int parse_break(const struct args *args, int *broken,
 /* In rising order, so that a slope has a direction. */
 static int check_sizes(const struct coord_options *o, struct mup_error *err)
 {
-    const char *option =
-        o->grow == MUP_GROW_DEPTH ? "--depths" : "--widths";
+    const char *option = o->grow == MUP_GROW_DEPTH ? "--depths" : "--widths";
 
     if (o->n_sizes < 2)
-        return mup_fail(err, MUP_USAGE,
-                        "%s: a slope needs at least two, such as %lld,%lld",
-                        option, (long long)o->sizes[0],
-                        (long long)o->sizes[0] * 2);
+        return mup_fail(
+            err, MUP_USAGE, "%s: a slope needs at least two, such as %lld,%lld",
+            option, (long long)o->sizes[0], (long long)o->sizes[0] * 2);
     for (int i = 1; i < o->n_sizes; i++)
         if (o->sizes[i] <= o->sizes[i - 1])
             return mup_fail(err, MUP_USAGE,
@@ -187,8 +185,8 @@ static int load_config(struct check *c, struct mup_error *err)
     snprintf(base, sizeof(base), "mup.base_layers=%lld",
              (long long)c->o.sizes[0]);
     overrides[n] = base;
-    rc = run_config_load(c->yaml, overrides, n + c->chose_base, &c->config,
-                         err);
+    rc =
+        run_config_load(c->yaml, overrides, n + c->chose_base, &c->config, err);
     free(overrides);
     return rc;
 }
@@ -235,9 +233,9 @@ static int prepare(struct check *c, size_t *bytes, struct mup_error *err)
     if (rc == MUP_OK) {
         rc = coord_check_plan(&c->config, &c->o, bytes, err);
         if (rc == MUP_USAGE)
-            mup_error_prefix(err, "%s: ", c->o.grow == MUP_GROW_DEPTH
-                                              ? "--depths"
-                                              : "--widths");
+            mup_error_prefix(
+                err,
+                "%s: ", c->o.grow == MUP_GROW_DEPTH ? "--depths" : "--widths");
     }
     return rc == MUP_OK ? find_dir(c, err) : rc;
 }
@@ -392,7 +390,8 @@ static void print_breaks(void)
 static int run(const struct args *args, struct mup_error *err)
 {
     struct check c = { .args = args };
-    const char *csv = args_text(args, "csv"), *broken = args_text(args, "break");
+    const char *csv = args_text(args, "csv"),
+               *broken = args_text(args, "break");
     size_t bytes;
     int rc;
 
@@ -429,8 +428,10 @@ const struct verb verb_coord_check = {
     VERB_CONFIG,
     "does any activation, update or gradient grow or shrink with size?",
     "Trains a few steps at several widths (or depths) and seeds, records\n"
-    "activations, effective and propagated updates, gradients and routing, and\n"
-    "judges the slope of each against the size.  Exit code 0 PASS, 1 FAIL (the\n"
+    "activations, effective and propagated updates, gradients and routing, "
+    "and\n"
+    "judges the slope of each against the size.  Exit code 0 PASS, 1 FAIL "
+    "(the\n"
     "guilty tensor is named), 8 INCONCLUSIVE.\n"
     "\n"
     "--break puts a plausible wrong rule in place of a right one: the check\n"

@@ -35,7 +35,8 @@ static const struct cause {
     },
     [MUP_ATTENTION_LOGITS] = {
         "query or key grow with width: their matrices should start with std "
-        "1/sqrt(fan_in)",
+        "1/sqrt(fan_in); or heads grow while q.k is scaled by 1/sqrt(head "
+        "size) instead of 1/head size",
         "query or key fall with width: their matrices are scaled down twice",
         "query and key align while training: scale q.k by 1/head size, and "
         "the learning rate of their matrices by 1/fan_in",
@@ -66,6 +67,13 @@ static const struct cause {
         "the experts' outputs fall with width",
     },
     [MUP_UPDATE] = {
+        "",
+        "",
+        "the learning rate of this tensor is too large at width: 1/fan_in for "
+        "a hidden matrix, a multiplier 1/m for an output",
+        "the learning rate of this tensor falls too fast with width",
+    },
+    [MUP_DOT_UPDATE] = {
         "",
         "",
         "the learning rate of this tensor is too large at width: 1/fan_in for "
@@ -245,6 +253,7 @@ static struct band width_band(const struct mup_coord_row *row,
         return row->step == 1 ? start_of_logits(o) : falls;
     case MUP_GATED:
     case MUP_PROPAGATED_LOGITS:
+    case MUP_DOT_UPDATE:
     case MUP_DOT_GRADIENT:
     case MUP_GATE_SPREAD:
         return falls;
@@ -266,10 +275,9 @@ static struct band perlayer_band(const struct mup_coord_row *row,
     case MUP_GATE_SPREAD:
     case MUP_PROPAGATED_LOGITS:
     case MUP_DOT_GRADIENT:
-        return (struct band){ 0, row->step == 1 &&
-                                         row->quantity != MUP_DOT_GRADIENT
-                                     ? 0
-                                     : 0.5 };
+        return (struct band){
+            0, row->step == 1 && row->quantity != MUP_DOT_GRADIENT ? 0 : 0.5
+        };
     default:
         return width_band(row, o);
     }
@@ -288,19 +296,37 @@ static struct band umup_band(const struct mup_coord_row *row,
     return width_band(row, o);
 }
 
+/* With branches of layers^-1/2 the random starts of the branches add up to 1;
+ * learning rates inside the blocks fall as layers^-1/2, and with them what
+ * updates have made of the activations there, twice over where two tensors
+ * follow each other. */
+static struct band depth_mup_band(const struct mup_coord_row *row)
+{
+    if (!row->name || strncmp(row->name, "blocks.", 7) != 0 || row->step == 1)
+        return (struct band){ 0, 0 };
+    switch (row->quantity) {
+    case MUP_UPDATE:
+    case MUP_DOT_UPDATE:
+        return (struct band){ -1, -0.5 };
+    case MUP_ACTIVATION:
+    case MUP_ATTENTION_LOGITS:
+    case MUP_ROUTER_LOGITS:
+    case MUP_GATED:
+        return (struct band){ -0.5, 0 };
+    default:
+        return (struct band){ 0, 0 };
+    }
+}
+
 /* With branches of layers^-1 the stream is the embedding, plus random starts
  * that add up to layers^-1/2, plus trained parts that add up to 1: it falls
  * until the starts are negligible.  Whatever is relative to the stream, as
- * everything behind its norm is, rises by as much.  With layers^-1/2 the
- * random starts add up to 1, and learning rates inside the blocks fall as
- * layers^-1/2. */
+ * everything behind its norm is, rises by as much. */
 static struct band depth_band(const struct mup_coord_row *row,
                               const struct mup_coord_setup *o)
 {
-    int in_block = row->name && !strncmp(row->name, "blocks.", 7);
-
-    if (o->depth == MUP_DEPTH_MUP && row->quantity == MUP_UPDATE && in_block)
-        return (struct band){ -0.5, -0.5 };
+    if (o->depth == MUP_DEPTH_MUP)
+        return depth_mup_band(row);
     if (o->depth != MUP_COMPLETEP)
         return (struct band){ 0, 0 };
     switch (row->quantity) {
@@ -426,10 +452,10 @@ static int check(const struct mup_coord_row *row,
 {
     const char *name = row->name ? row->name : "?";
     int distinct = 0;
-    int later = row->quantity == MUP_UPDATE ||
-                row->quantity == MUP_PROPAGATED ||
-                row->quantity == MUP_PROPAGATED_LOGITS ||
-                row->quantity == MUP_CHANGE;
+    int later =
+        row->quantity == MUP_UPDATE || row->quantity == MUP_DOT_UPDATE ||
+        row->quantity == MUP_PROPAGATED ||
+        row->quantity == MUP_PROPAGATED_LOGITS || row->quantity == MUP_CHANGE;
 
     if (row->quantity < 0 || row->quantity >= MUP_QUANTITY_COUNT)
         return mup_fail(err, MUP_USAGE, "'%s': unknown quantity %d", name,
@@ -466,8 +492,7 @@ int mup_coord_judge(struct mup_coord_row *row,
         return rc;
     b = band_of(row, setup);
     row->expected = fabs(b.lo) > fabs(b.hi) ? b.lo : b.hi;
-    if (judge_dead(row, value,
-                   (size_t)setup->n_seeds * (size_t)setup->n_sizes))
+    if (judge_dead(row, value, (size_t)setup->n_seeds * (size_t)setup->n_sizes))
         return MUP_OK;
     fit(row, setup, value);
     row->off = row->slope < b.lo   ? row->slope - b.lo
@@ -562,6 +587,7 @@ const char *mup_quantity_name(int quantity)
         [MUP_OUTPUT_LOGITS] = "output_logits",
         [MUP_GATED] = "gated_activation",
         [MUP_UPDATE] = "update",
+        [MUP_DOT_UPDATE] = "dot_update",
         [MUP_PROPAGATED] = "propagated",
         [MUP_PROPAGATED_LOGITS] = "propagated_logits",
         [MUP_CHANGE] = "change",

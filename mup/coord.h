@@ -40,20 +40,21 @@ enum mup_verdict {
 /* What is measured: decides the expected slope and the likely cause that a
  * failure names.  x_0 and W_0 are those of step 1. */
 enum mup_quantity {
-    MUP_ACTIVATION,       /* hidden activation, inside or after a branch */
-    MUP_STREAM,           /* the residual stream, a sum over the layers */
-    MUP_ATTENTION_LOGITS, /* q.k, scaled, before the soft-cap */
-    MUP_ROUTER_LOGITS,    /* fall as width^-1/2 at step 1, less later */
-    MUP_OUTPUT_LOGITS,    /* fall as width^-1/2 at step 1, less later */
-    MUP_GATED,            /* weighted by gates that follow router logits */
-    MUP_UPDATE,           /* rms of (W_t - W_0) x; absent at step 1 */
-    MUP_PROPAGATED,       /* rms of W_0 (x_t - x_0); absent at step 1 */
+    MUP_ACTIVATION,        /* hidden activation, inside or after a branch */
+    MUP_STREAM,            /* the residual stream, a sum over the layers */
+    MUP_ATTENTION_LOGITS,  /* q.k, scaled, before the soft-cap */
+    MUP_ROUTER_LOGITS,     /* fall as width^-1/2 at step 1, less later */
+    MUP_OUTPUT_LOGITS,     /* fall as width^-1/2 at step 1, less later */
+    MUP_GATED,             /* weighted by gates that follow router logits */
+    MUP_UPDATE,            /* rms of (W_t - W_0) x; absent at step 1 */
+    MUP_DOT_UPDATE,        /* the same, as large as a dot_gradient: SGD */
+    MUP_PROPAGATED,        /* rms of W_0 (x_t - x_0); absent at step 1 */
     MUP_PROPAGATED_LOGITS, /* the same of a readout or router: falls too */
-    MUP_CHANGE,           /* rms of x_t - x_0; absent at step 1 */
-    MUP_GRADIENT,         /* rms of an entry over its epsilon factor */
-    MUP_DOT_GRADIENT,     /* the same, through a dot product of width terms */
-    MUP_GATE_SPREAD,      /* largest minus smallest gate; 0 is a tie */
-    MUP_STATISTIC,        /* gate entropy, expert load */
+    MUP_CHANGE,            /* rms of x_t - x_0; absent at step 1 */
+    MUP_GRADIENT,          /* rms of an entry over its epsilon factor */
+    MUP_DOT_GRADIENT,      /* the same, through a dot product of width terms */
+    MUP_GATE_SPREAD,       /* largest minus smallest gate; 0 is a tie */
+    MUP_STATISTIC,         /* gate entropy, expert load */
     MUP_QUANTITY_COUNT,
 };
 
@@ -110,7 +111,7 @@ int mup_coord_overall(const struct mup_coord_row *rows, int n_rows, int *worst);
  * e.g. 4.303 for (0.95, 2); NAN for arguments that make no sense. */
 double mup_student_t(double confidence, int df);
 
-const char *mup_verdict_name(int verdict); /* ok expected FAIL inconclusive */
+const char *mup_verdict_name(int verdict);   /* ok expected FAIL inconclusive */
 const char *mup_quantity_name(int quantity); /* as in coord.csv */
 const char *mup_grow_name(int grow);         /* width head_size depth */
 

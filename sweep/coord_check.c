@@ -67,7 +67,8 @@ static int check_heads(const struct run_config *config,
     if (o->grow != MUP_GROW_HEAD_SIZE || product % config->mup.base_width == 0)
         return MUP_OK;
     return mup_fail(err, MUP_USAGE,
-                    "width %" PRId64 " is no multiple of mup.base_width %" PRId64
+                    "width %" PRId64
+                    " is no multiple of mup.base_width %" PRId64
                     " over mup.base_head_size %" PRId64
                     ", so that heads cannot grow with it",
                     width, config->mup.base_width, config->mup.base_head_size);
@@ -141,8 +142,8 @@ static int run_all(const struct run_config *config,
     int total = o->n_sizes * (int)o->seeds, rc = MUP_OK;
 
     for (int cell = 0; !rc && cell < total; cell++) {
-        struct run_config c = coord_config_at(config, o, cell % o->n_sizes,
-                                              cell / o->n_sizes);
+        struct run_config c =
+            coord_config_at(config, o, cell % o->n_sizes, cell / o->n_sizes);
         struct recorder r = { table, cell, MUP_OK, err };
         const struct coord_sink sink = { &r, record };
 

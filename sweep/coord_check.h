@@ -44,8 +44,8 @@ struct coord_hooks {
 /* The config at one size and seed: a small batch, and the peak learning rate
  * from the first step on; layers, heads or width as options->grow says. */
 struct run_config coord_config_at(const struct run_config *config,
-                                  const struct coord_options *options,
-                                  int size, int64_t seed);
+                                  const struct coord_options *options, int size,
+                                  int64_t seed);
 
 /* Most bytes that a check takes at a time, its sizes checked. */
 int coord_check_plan(const struct run_config *config,

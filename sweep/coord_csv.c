@@ -115,10 +115,9 @@ static int collect_axes(struct reader *r, struct mup_error *err)
         if (rc != MUP_OK)
             return rc;
         if (size < 1)
-            return mup_fail(err, MUP_USAGE, "%s:%" PRId64 ": %s %" PRId64
-                            " is not above 0",
-                            r->csv.path, csv_line(&r->csv, i), r->size_name,
-                            size);
+            return mup_fail(
+                err, MUP_USAGE, "%s:%" PRId64 ": %s %" PRId64 " is not above 0",
+                r->csv.path, csv_line(&r->csv, i), r->size_name, size);
         if (!add_number(&r->sizes, size) || !add_number(&r->seeds, seed))
             return mup_fail(err, MUP_USAGE,
                             "%s:%" PRId64 ": more than %d values of %s or %d "
@@ -142,9 +141,8 @@ static int parse_key(const struct reader *r, int64_t row,
 {
     const struct csv *t = &r->csv;
     const char *name = csv_text(t, row, r->column.name);
-    const char *quantity = r->column.quantity < 0
-                               ? ""
-                               : csv_text(t, row, r->column.quantity);
+    const char *quantity =
+        r->column.quantity < 0 ? "" : csv_text(t, row, r->column.quantity);
     int64_t line = csv_line(t, row), step;
     int rc = csv_int(t, row, r->column.step, &step, err);
 
@@ -159,20 +157,21 @@ static int parse_key(const struct reader *r, int64_t row,
         return mup_fail(err, MUP_USAGE,
                         "%s:%" PRId64 ": the name must have 1 to %d bytes",
                         t->path, line, COORD_NAME_BYTES - 1);
-    *key = (struct coord_series){ .step = (int)step,
-                                  .quantity = MUP_ACTIVATION };
+    *key =
+        (struct coord_series){ .step = (int)step, .quantity = MUP_ACTIVATION };
     snprintf(key->name, sizeof(key->name), "%s", name);
     if (*quantity)
         key->quantity =
             mup_name_find(mup_quantity_name, MUP_QUANTITY_COUNT, quantity);
     if (key->quantity < 0)
-        return mup_fail(err, MUP_USAGE,
-                        "%s:%" PRId64 ": unknown quantity '%.40s'; one of "
-                        "activation, stream, attention_logits, router_logits, "
-                        "output_logits, gated_activation, update, propagated, "
-                        "propagated_logits, change, gradient, dot_gradient, gate_spread, "
-                        "statistic",
-                        t->path, line, quantity);
+        return mup_fail(
+            err, MUP_USAGE,
+            "%s:%" PRId64 ": unknown quantity '%.40s'; one of "
+            "activation, stream, attention_logits, router_logits, "
+            "output_logits, gated_activation, update, dot_update, propagated, "
+            "propagated_logits, change, gradient, dot_gradient, gate_spread, "
+            "statistic",
+            t->path, line, quantity);
     return MUP_OK;
 }
 
@@ -238,13 +237,14 @@ static int check_complete(const struct reader *r, struct mup_error *err)
 
         for (int c = 0; c < cells && s->seen < cells; c++)
             if (!s->have[c])
-                return mup_fail(err, MUP_USAGE,
-                                "%s: '%s' at step %d has no value at %s %" PRId64
-                                ", seed %" PRId64 "; every row needs all sizes "
-                                "and seeds",
-                                r->csv.path, s->name, s->step, r->size_name,
-                                r->sizes.value[c % r->sizes.n],
-                                r->seeds.value[c / r->sizes.n]);
+                return mup_fail(
+                    err, MUP_USAGE,
+                    "%s: '%s' at step %d has no value at %s %" PRId64
+                    ", seed %" PRId64 "; every row needs all sizes "
+                    "and seeds",
+                    r->csv.path, s->name, s->step, r->size_name,
+                    r->sizes.value[c % r->sizes.n],
+                    r->seeds.value[c / r->sizes.n]);
     }
     return MUP_OK;
 }

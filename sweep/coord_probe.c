@@ -13,26 +13,26 @@
 
 /* What the probe knows of one tensor. */
 struct tensor {
-    struct view x;       /* (rows, fan_in) its product's input at step 1; no
-                          * data where there is no product */
-    const char *tail;    /* its name without the block */
-    int layer;           /* -1 outside the blocks */
-    int falls;           /* its gradient adds up terms of either sign */
-    double eps;          /* factor of Adam's epsilon, as the gradient's size */
+    struct view x;    /* (rows, fan_in) its product's input at step 1; no
+                       * data where there is no product */
+    const char *tail; /* its name without the block */
+    int layer;        /* -1 outside the blocks */
+    int falls;        /* its gradient adds up terms of either sign */
+    double eps;       /* factor of Adam's epsilon, as the gradient's size */
 };
 
 struct probe {
     const struct coord_probe_options *options;
     const struct coord_sink *sink;
     struct trainer trainer;
-    struct tensor *tensor;      /* by parameter */
-    struct view initial;        /* all weights at initialisation */
-    struct view delta;          /* W_t - W_0 of all weights */
-    struct view result;         /* of a product with W_0 or W_t - W_0 */
-    struct view dx;             /* x_t - x_0 */
-    struct view stream;         /* at step 1, before the last norm */
-    int32_t *expert, *row;      /* (L, R) at step 1, by slot token*k + j */
-    double *load;               /* E */
+    struct tensor *tensor; /* by parameter */
+    struct view initial;   /* all weights at initialisation */
+    struct view delta;     /* W_t - W_0 of all weights */
+    struct view result;    /* of a product with W_0 or W_t - W_0 */
+    struct view dx;        /* x_t - x_0 */
+    struct view stream;    /* at step 1, before the last norm */
+    int32_t *expert, *row; /* (L, R) at step 1, by slot token*k + j */
+    double *load;          /* E */
     int step;
 };
 
@@ -79,12 +79,19 @@ static void layout(struct probe *p, struct arena *a)
 
 /* The gradient of a router is a dot product of the experts' outputs with what
  * flows back, and so are those of query and key where their heads grow, and
- * those of the gains of query and key, which all heads share. */
+ * those of the gains of query and key, which all heads share.  Gates that do
+ * not sum to 1 fall with the router logits, and with them the experts' share
+ * beside a shared expert; alone, the norm behind them makes up for it. */
 static int gradient_falls(const struct probe *p, const struct param *q,
                           const char *tail)
 {
+    const struct model_config *m = &p->trainer.config.model;
     int attention = !strcmp(tail, "attn.q") || !strcmp(tail, "attn.k");
+    int expert =
+        q->shape.role == MUP_EXPERT_UP || q->shape.role == MUP_EXPERT_DOWN;
 
+    if (expert && m->shared_expert && !m->router_renorm)
+        return 1;
     return q->shape.role == MUP_ROUTER || !strncmp(tail, "attn.norm_q", 11) ||
            !strncmp(tail, "attn.norm_k", 11) ||
            (attention && p->options->grow == MUP_GROW_HEAD_SIZE);
@@ -133,8 +140,36 @@ static void report_as(struct probe *p, const char *block, const char *name,
     p->sink->value(p->sink->context, full, quantity, p->step, value);
 }
 
-/* Where depth grows, layers are named by their place, which is there at every
- * depth. */
+/* Where depth grows, a row needs the same surroundings at every depth: an
+ * update what comes before its tensor, as in the first block, a gradient what
+ * comes behind it, as in the last, and the stream the whole sum. */
+static int shows_first(int quantity)
+{
+    switch (quantity) {
+    case MUP_STREAM:
+    case MUP_GRADIENT:
+    case MUP_DOT_GRADIENT:
+    case MUP_PROPAGATED:
+    case MUP_PROPAGATED_LOGITS:
+        return 0;
+    default:
+        return 1;
+    }
+}
+
+static int shows_last(int quantity)
+{
+    switch (quantity) {
+    case MUP_UPDATE:
+    case MUP_DOT_UPDATE:
+    case MUP_PROPAGATED:
+    case MUP_PROPAGATED_LOGITS:
+        return 0;
+    default:
+        return 1;
+    }
+}
+
 static void report(struct probe *p, int layer, const char *name, int quantity,
                    double value)
 {
@@ -147,11 +182,9 @@ static void report(struct probe *p, int layer, const char *name, int quantity,
         snprintf(number, sizeof(number), "%d", layer);
         report_as(p, number, name, quantity, value);
     } else {
-        if (layer == 0)
+        if (layer == 0 && shows_first(quantity))
             report_as(p, "first", name, quantity, value);
-        if (layer == last / 2)
-            report_as(p, "middle", name, quantity, value);
-        if (layer == last)
+        if (layer == last && shows_last(quantity))
             report_as(p, "last", name, quantity, value);
     }
 }
@@ -165,11 +198,19 @@ static void report_tensor(struct probe *p, int param, const char *what,
     const char *tail = t->tail;
     char name[COORD_NAME_BYTES];
 
-    if (param == params->unembed &&
-        (quantity == MUP_UPDATE || quantity == MUP_PROPAGATED_LOGITS))
+    if (param == params->unembed && quantity != MUP_GRADIENT)
         tail = "unembed"; /* a tied table is reported in both its places */
     snprintf(name, sizeof(name), "%s.%s", tail, what);
     report(p, t->layer, name, quantity, value);
+}
+
+static int update_quantity(const struct probe *p, int param)
+{
+    const struct params *params = &p->trainer.model.params;
+
+    return p->tensor[param].falls && params->list[param].optimizer == MUP_SGD
+               ? MUP_DOT_UPDATE
+               : MUP_UPDATE;
 }
 
 /* --- sizes --- */
@@ -251,6 +292,8 @@ static void on_activation(void *context, int layer, const char *name,
         return; /* zero by request */
     if (p->trainer.model.E == 1 && !strncmp(name, "moe.router", 10))
         return; /* a single expert leaves nothing to route */
+    if (p->options->grow == MUP_GROW_DEPTH && !strcmp(name, "attn.residual"))
+        return; /* the sum of all branches but one */
     report(p, layer, name, quantity_of(p, name), mean_abs(p, x));
     if (p->step == 1 || strcmp(name, "embed.out") != 0)
         return;
@@ -351,9 +394,9 @@ static void on_product(void *context, int param, struct view x,
         remember(p, param, x, offset != NULL);
         return;
     }
-    report_tensor(p, param, "update", MUP_UPDATE,
-                  rms(p, multiply(p, param, x, part(p, p->delta, param),
-                                  offset)));
+    report_tensor(
+        p, param, "update", update_quantity(p, param),
+        rms(p, multiply(p, param, x, part(p, p->delta, param), offset)));
     if (!(q->init_std > 0))
         return; /* a tensor that starts at zero propagates nothing */
     if (offset)
@@ -384,7 +427,7 @@ static void report_gains(struct probe *p)
         const struct param *q = &params->list[i];
 
         if (q->shape.role == MUP_VECTOR || q->shape.role == MUP_FIXED)
-            report_tensor(p, i, "update", MUP_UPDATE,
+            report_tensor(p, i, "update", update_quantity(p, i),
                           q->scale.forward * rms(p, part(p, p->delta, i)));
     }
 }
@@ -417,20 +460,24 @@ static void report_balance(struct probe *p)
 }
 
 /* Each entry of a gradient over the factor of Adam's epsilon, which must fall
- * with it.  Later on, the one batch is known by heart, sooner in a wider model,
- * and its gradients are noise. */
+ * with it, for a loss whose own gradient at the logits is 1: that vanishes as
+ * the batch is learnt, sooner in a wider model.  Later on the batch is known by
+ * heart and its gradients are noise. */
 static void report_gradients(struct probe *p)
 {
     struct model *m = &p->trainer.model;
+    double left = rms(p, m->logits);
 
     for (int i = 0; i < m->params.n && p->step <= GRADIENT_STEPS; i++) {
         const struct tensor *t = &p->tensor[i];
 
         if (m->E == 1 && m->params.list[i].shape.role == MUP_ROUTER)
             continue;
+        if (p->options->grow == MUP_GROW_DEPTH && i == m->params.embed)
+            continue; /* what comes behind it is never the same */
         report_tensor(p, i, "gradient",
                       t->falls ? MUP_DOT_GRADIENT : MUP_GRADIENT,
-                      rms(p, m->grad[i]) / t->eps);
+                      rms(p, m->grad[i]) / (t->eps * left));
     }
 }
 

@@ -18,7 +18,7 @@ struct coord_probe_options {
 };
 
 /* Receives every value.  Blocks are named by their number, or, where the number
- * of layers grows, blocks.first, blocks.middle and blocks.last.  A quantity
+ * of layers grows, blocks.first and blocks.last.  A quantity
  * that cannot be measured now is left out. */
 struct coord_sink {
     void *context;

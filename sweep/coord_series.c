@@ -238,8 +238,9 @@ static void put_origin(json_t *json, const struct coord_origin *origin,
     const struct coord_options *o = origin->options;
     int depth = o->grow == MUP_GROW_DEPTH;
     char hash[17];
-    const char *found =
-        result->wrong.found >= 0 ? result->rows[result->wrong.found].name : NULL;
+    const char *found = result->wrong.found >= 0
+                            ? result->rows[result->wrong.found].name
+                            : NULL;
 
     json_object_set_new(json, depth ? "depths" : "widths", sizes_json(o));
     if (origin->csv) {
@@ -256,11 +257,10 @@ static void put_origin(json_t *json, const struct coord_origin *origin,
     json_object_set_new(json, "lr", json_real(c->train.lr));
     json_object_set_new(json, "config_xxh3", json_string(hash));
     if (c->mup.broken)
-        json_object_set_new(json, "break",
-                            json_pack("{s:s, s:s, s:s?}", "rule",
-                                      mup_break_name(c->mup.broken), "text",
-                                      mup_break_text(c->mup.broken), "found",
-                                      found));
+        json_object_set_new(
+            json, "break",
+            json_pack("{s:s, s:s, s:s?}", "rule", mup_break_name(c->mup.broken),
+                      "text", mup_break_text(c->mup.broken), "found", found));
 }
 
 int coord_write_json(const struct coord_table *t,
