@@ -47,7 +47,7 @@ enum mup_quantity {
     MUP_OUTPUT_LOGITS,     /* fall as width^-1/2 at step 1, less later */
     MUP_GATED,             /* weighted by gates that follow router logits */
     MUP_UPDATE,            /* rms of (W_t - W_0) x; absent at step 1 */
-    MUP_DOT_UPDATE,        /* the same, as large as a dot_gradient: SGD */
+    MUP_DOT_UPDATE,       /* the same where it may fall, as a dot_gradient */
     MUP_PROPAGATED,        /* rms of W_0 (x_t - x_0); absent at step 1 */
     MUP_PROPAGATED_LOGITS, /* the same of a readout or router: falls too */
     MUP_CHANGE,            /* rms of x_t - x_0; absent at step 1 */

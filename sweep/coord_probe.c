@@ -11,6 +11,9 @@
 /* Gradients are looked at in so many first steps. */
 #define GRADIENT_STEPS 3
 
+/* Share of its start that a tensor loses to decay during the check. */
+#define STRONG_DECAY 0.1
+
 /* What the probe knows of one tensor. */
 struct tensor {
     struct view x;    /* (rows, fan_in) its product's input at step 1; no
@@ -204,11 +207,17 @@ static void report_tensor(struct probe *p, int param, const char *what,
     report(p, t->layer, name, quantity, value);
 }
 
+/* What SGD makes of a gradient that falls; and, where decay takes a good part
+ * of the start, what it takes from a readout or router, whose start falls. */
 static int update_quantity(const struct probe *p, int param)
 {
-    const struct params *params = &p->trainer.model.params;
+    const struct param *q = &p->trainer.model.params.list[param];
+    int output = mup_role_class(q->shape.role) == MUP_OUTPUT ||
+                 param == p->trainer.model.params.unembed;
 
-    return p->tensor[param].falls && params->list[param].optimizer == MUP_SGD
+    if (p->tensor[param].falls && q->optimizer == MUP_SGD)
+        return MUP_DOT_UPDATE;
+    return output && q->shrink * (double)p->options->steps > STRONG_DECAY
                ? MUP_DOT_UPDATE
                : MUP_UPDATE;
 }

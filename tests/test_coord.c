@@ -16,29 +16,52 @@
 
 static const double widths[N_WIDTHS] = { 32, 64, 128, 256 };
 
+/* Unknown parametrization: logits may start falling or flat. */
+static struct mup_coord_setup setup_of(int n_seeds, int grow)
+{
+    return (struct mup_coord_setup){ .size = widths,
+                                     .n_sizes = N_WIDTHS,
+                                     .n_seeds = n_seeds,
+                                     .grow = grow,
+                                     .parametrization = MUP_COORD_UNKNOWN };
+}
+
 static void judge(struct mup_coord_row *row, const double *value, int n_seeds,
                   int head_size_grows)
 {
+    const struct mup_coord_setup setup = setup_of(
+        n_seeds, head_size_grows ? MUP_GROW_HEAD_SIZE : MUP_GROW_WIDTH);
     struct mup_error err = { 0 };
 
-    if (mup_coord_judge(row, widths, N_WIDTHS, value, n_seeds, head_size_grows,
-                        &err) != MUP_OK)
+    if (mup_coord_judge(row, &setup, value, &err) != MUP_OK)
         fail_msg("%s", err.text);
 }
 
-/* The verdict on value = 3 * width^slope. */
-static struct mup_coord_row power_law(int quantity, int step, double slope,
-                                      int head_size_grows)
+/* The verdict on value = 3 * size^slope. */
+static struct mup_coord_row power_law_in(const struct mup_coord_setup *setup,
+                                         const char *name, int quantity,
+                                         int step, double slope)
 {
-    struct mup_coord_row row = { .name = "x",
+    struct mup_coord_row row = { .name = name,
                                  .quantity = quantity,
                                  .step = step };
+    struct mup_error err = { 0 };
     double value[N_WIDTHS];
 
     for (int w = 0; w < N_WIDTHS; w++)
         value[w] = 3 * pow(widths[w], slope);
-    judge(&row, value, 1, head_size_grows);
+    if (mup_coord_judge(&row, setup, value, &err) != MUP_OK)
+        fail_msg("%s", err.text);
     return row;
+}
+
+static struct mup_coord_row power_law(int quantity, int step, double slope,
+                                      int head_size_grows)
+{
+    const struct mup_coord_setup setup =
+        setup_of(1, head_size_grows ? MUP_GROW_HEAD_SIZE : MUP_GROW_WIDTH);
+
+    return power_law_in(&setup, "x", quantity, step, slope);
 }
 
 static void a_power_law_gives_its_exponent(void **state)
@@ -58,12 +81,14 @@ static void uneven_widths_are_weighted_by_least_squares(void **state)
 {
     struct mup_coord_row row = { .name = "x", .step = 2 };
     static const double width[] = { 1, 2, 16 }, value[] = { 1, 4, 2 };
+    const struct mup_coord_setup setup = { .size = width,
+                                           .n_sizes = 3,
+                                           .n_seeds = 1 };
     struct mup_error err = { 0 };
 
     (void)state;
     /* x = 0 1 4, y = 0 2 1: sxy = 1, sxx = 26/3 */
-    assert_int_equal(mup_coord_judge(&row, width, 3, value, 1, 0, &err),
-                     MUP_OK);
+    assert_int_equal(mup_coord_judge(&row, &setup, value, &err), MUP_OK);
     assert_close(row.slope, 3.0 / 26, 1e-15);
 }
 
@@ -138,8 +163,10 @@ static void the_interval_covers_the_truth_95_times_in_100(void **state)
 
 static void after_the_first_update_the_slope_alone_decides(void **state)
 {
-    static const int flat[] = { MUP_ACTIVATION, MUP_ATTENTION_LOGITS,
-                                MUP_UPDATE, MUP_STATISTIC };
+    static const int flat[] = { MUP_ACTIVATION,       MUP_STREAM,
+                                MUP_ATTENTION_LOGITS, MUP_UPDATE,
+                                MUP_PROPAGATED,       MUP_CHANGE,
+                                MUP_GRADIENT,         MUP_STATISTIC };
     static const struct {
         double slope;
         int verdict;
@@ -158,7 +185,7 @@ static void after_the_first_update_the_slope_alone_decides(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        for (int q = 0; q < 4; q++) {
+        for (int q = 0; q < 8; q++) {
             for (int step = 2; step < 5; step++) {
                 struct mup_coord_row r =
                     power_law(flat[q], step, rows[i].slope, 0);
@@ -174,11 +201,12 @@ static void after_the_first_update_the_slope_alone_decides(void **state)
 
 static void logits_may_fall_as_theory_says(void **state)
 {
-    static const int falling[] = { MUP_ROUTER_LOGITS, MUP_OUTPUT_LOGITS,
-                                   MUP_ATTENTION_LOGITS, MUP_GATED };
+    static const int falling[] = { MUP_ROUTER_LOGITS,    MUP_OUTPUT_LOGITS,
+                                   MUP_ATTENTION_LOGITS, MUP_GATED,
+                                   MUP_DOT_GRADIENT,     MUP_GATE_SPREAD };
 
     (void)state;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         int q = falling[i];
 
         assert_close(power_law(q, 1, 0, 1).expected, -0.5, 0);
@@ -206,6 +234,105 @@ static void logits_may_fall_as_theory_says(void **state)
                      MUP_VERDICT_OK);
 }
 
+/* A router that starts as a hidden matrix is flat where muP's must fall. */
+static void the_parametrization_decides_how_logits_start(void **state)
+{
+    static const struct {
+        int parametrization;
+        double slope;
+        int verdict;
+    } rows[] = {
+        { MUP_MUP, -0.5, MUP_VERDICT_EXPECTED },
+        { MUP_MUP, -0.3, MUP_VERDICT_EXPECTED },
+        { MUP_MUP, 0, MUP_VERDICT_FAIL },
+        { MUP_MUP, -1, MUP_VERDICT_FAIL },
+        { MUP_UMUP, 0, MUP_VERDICT_FAIL },
+        { MUP_SP, 0, MUP_VERDICT_OK },
+        { MUP_SP, -0.5, MUP_VERDICT_FAIL },
+        { MUP_SP_PERLAYER, 0, MUP_VERDICT_OK },
+        { MUP_COORD_UNKNOWN, 0, MUP_VERDICT_OK },
+        { MUP_COORD_UNKNOWN, -0.5, MUP_VERDICT_EXPECTED },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct mup_coord_setup setup = setup_of(1, MUP_GROW_WIDTH);
+
+        setup.parametrization = rows[i].parametrization;
+        assert_int_equal(
+            power_law_in(&setup, "logits", MUP_OUTPUT_LOGITS, 1, rows[i].slope)
+                .verdict,
+            rows[i].verdict);
+    }
+}
+
+static void other_parametrizations_have_other_exceptions(void **state)
+{
+    struct mup_coord_setup setup = setup_of(1, MUP_GROW_WIDTH);
+
+    (void)state;
+    setup.parametrization = MUP_UMUP;
+    assert_int_equal(
+        power_law_in(&setup, "embed.update", MUP_UPDATE, 2, -0.5).verdict,
+        MUP_VERDICT_EXPECTED);
+    assert_int_equal(
+        power_law_in(&setup, "embed.update", MUP_UPDATE, 2, 0).verdict,
+        MUP_VERDICT_FAIL);
+    assert_int_equal(
+        power_law_in(&setup, "unembed.update", MUP_UPDATE, 2, -0.5).verdict,
+        MUP_VERDICT_FAIL);
+    setup.parametrization = MUP_SP_PERLAYER;
+    assert_int_equal(power_law_in(&setup, "unembed.propagated",
+                                  MUP_PROPAGATED_LOGITS, 3, 0.5)
+                         .verdict,
+                     MUP_VERDICT_EXPECTED);
+    assert_int_equal(
+        power_law_in(&setup, "logits", MUP_OUTPUT_LOGITS, 3, 1).verdict,
+        MUP_VERDICT_FAIL);
+}
+
+static void the_depth_rule_decides_what_depth_may_do(void **state)
+{
+    static const struct {
+        int depth;
+        const char *name;
+        int quantity;
+        double slope;
+        int verdict;
+    } rows[] = {
+        { MUP_DEPTH_NONE, "blocks.last.moe.residual", MUP_STREAM, 0.5,
+          MUP_VERDICT_FAIL },
+        { MUP_COMPLETEP, "blocks.last.moe.residual", MUP_STREAM, 0.5,
+          MUP_VERDICT_FAIL },
+        { MUP_COMPLETEP, "blocks.last.moe.residual", MUP_STREAM, -0.3,
+          MUP_VERDICT_EXPECTED },
+        { MUP_DEPTH_MUP, "blocks.last.moe.residual", MUP_STREAM, -0.3,
+          MUP_VERDICT_FAIL },
+        { MUP_COMPLETEP, "blocks.last.attn.q.gradient", MUP_GRADIENT, 0.3,
+          MUP_VERDICT_EXPECTED },
+        { MUP_COMPLETEP, "blocks.first.attn.q.update", MUP_UPDATE, -0.5,
+          MUP_VERDICT_FAIL },
+        { MUP_DEPTH_MUP, "blocks.first.attn.q.update", MUP_UPDATE, -0.5,
+          MUP_VERDICT_EXPECTED },
+        { MUP_DEPTH_MUP, "blocks.first.attn.q.update", MUP_UPDATE, 0,
+          MUP_VERDICT_FAIL },
+        { MUP_DEPTH_MUP, "unembed.update", MUP_UPDATE, -0.5, MUP_VERDICT_FAIL },
+        { MUP_COMPLETEP, "logits", MUP_OUTPUT_LOGITS, -0.5, MUP_VERDICT_FAIL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct mup_coord_setup setup = setup_of(1, MUP_GROW_DEPTH);
+
+        setup.parametrization = MUP_MUP;
+        setup.depth = rows[i].depth;
+        assert_int_equal(power_law_in(&setup, rows[i].name, rows[i].quantity, 2,
+                                      rows[i].slope)
+                             .verdict,
+                         rows[i].verdict);
+    }
+}
+
 static void a_failure_names_the_likely_cause(void **state)
 {
     (void)state;
@@ -219,6 +346,9 @@ static void a_failure_names_the_likely_cause(void **state)
         strstr(power_law(MUP_ROUTER_LOGITS, 1, -1, 0).cause, "applied twice"));
     assert_non_null(
         strstr(power_law(MUP_STATISTIC, 2, 1, 0).cause, "router logits"));
+    assert_non_null(strstr(power_law(MUP_GRADIENT, 1, -1, 0).cause, "epsilon"));
+    assert_non_null(strstr(power_law(MUP_PROPAGATED, 2, 1, 0).cause, "before"));
+    assert_non_null(strstr(power_law(MUP_STREAM, 1, 1, 0).cause, "branches"));
 }
 
 static struct mup_coord_row with_one_bad(double bad, int quantity, int step)
@@ -262,6 +392,11 @@ zero_readouts_explain_zero_logits_and_a_late_first_update(void **state)
         { MUP_ATTENTION_LOGITS, 1, MUP_VERDICT_EXPECTED },
         { MUP_UPDATE, 2, MUP_VERDICT_EXPECTED },
         { MUP_UPDATE, 3, MUP_VERDICT_FAIL },
+        { MUP_PROPAGATED, 2, MUP_VERDICT_EXPECTED },
+        { MUP_PROPAGATED, 3, MUP_VERDICT_FAIL },
+        { MUP_CHANGE, 2, MUP_VERDICT_EXPECTED },
+        { MUP_GRADIENT, 1, MUP_VERDICT_EXPECTED },
+        { MUP_GRADIENT, 2, MUP_VERDICT_FAIL },
         { MUP_ACTIVATION, 1, MUP_VERDICT_FAIL },
     };
 
@@ -273,6 +408,23 @@ zero_readouts_explain_zero_logits_and_a_late_first_update(void **state)
 
         judge(&row, zero, 1, 0);
         assert_int_equal(row.verdict, rows[i].verdict);
+    }
+}
+
+static void equal_gates_are_a_tie_and_no_zero_initialisation(void **state)
+{
+    static const double zero[N_WIDTHS] = { 0 };
+    static const int quantity[] = { MUP_GATE_SPREAD, MUP_ROUTER_LOGITS };
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct mup_coord_row row = { .name = "router",
+                                     .quantity = quantity[i],
+                                     .step = 1 };
+
+        judge(&row, zero, 1, 0);
+        assert_int_equal(row.verdict, MUP_VERDICT_FAIL);
+        assert_non_null(strstr(row.cause, "all gates are equal"));
     }
 }
 
@@ -334,22 +486,23 @@ static void too_little_to_fit_is_a_usage_error(void **state)
                                     .quantity = MUP_UPDATE,
                                     .step = 1 };
     struct mup_coord_row odd = { .name = "y", .quantity = 99, .step = 1 };
+    struct mup_coord_setup one = setup_of(1, MUP_GROW_WIDTH), none = one;
+    struct mup_coord_setup two = one, twice = one, zero = one;
     struct mup_error err = { 0 };
 
     (void)state;
-    assert_int_equal(mup_coord_judge(&row, widths, 1, value, 1, 0, &err),
-                     MUP_USAGE);
-    assert_int_equal(mup_coord_judge(&row, widths, 2, value, 0, 0, &err),
-                     MUP_USAGE);
-    assert_int_equal(mup_coord_judge(&row, same, 2, value, 1, 0, &err),
-                     MUP_USAGE);
-    assert_int_equal(mup_coord_judge(&row, bad, 2, value, 1, 0, &err),
-                     MUP_USAGE);
-    assert_int_equal(mup_coord_judge(&update, widths, 2, value, 1, 0, &err),
-                     MUP_USAGE);
+    one.n_sizes = 1;
+    two.n_sizes = twice.n_sizes = zero.n_sizes = 2;
+    none.n_seeds = 0;
+    twice.size = same;
+    zero.size = bad;
+    assert_int_equal(mup_coord_judge(&row, &one, value, &err), MUP_USAGE);
+    assert_int_equal(mup_coord_judge(&row, &none, value, &err), MUP_USAGE);
+    assert_int_equal(mup_coord_judge(&row, &twice, value, &err), MUP_USAGE);
+    assert_int_equal(mup_coord_judge(&row, &zero, value, &err), MUP_USAGE);
+    assert_int_equal(mup_coord_judge(&update, &two, value, &err), MUP_USAGE);
     assert_string_equal(err.text, "'w' has no value at step 1");
-    assert_int_equal(mup_coord_judge(&odd, widths, 2, value, 1, 0, &err),
-                     MUP_USAGE);
+    assert_int_equal(mup_coord_judge(&odd, &two, value, &err), MUP_USAGE);
     assert_close(row.slope, -7, 0); /* untouched */
 }
 
@@ -362,6 +515,12 @@ static void verdicts_have_the_names_that_are_printed(void **state)
     assert_string_equal(mup_verdict_name(MUP_VERDICT_INCONCLUSIVE),
                         "inconclusive");
     assert_string_equal(mup_verdict_name(4), "unknown");
+    for (int q = 0; q < MUP_QUANTITY_COUNT; q++)
+        assert_int_equal(mup_name_find(mup_quantity_name, MUP_QUANTITY_COUNT,
+                                       mup_quantity_name(q)),
+                         q);
+    assert_string_equal(mup_quantity_name(-1), "unknown");
+    assert_string_equal(mup_grow_name(MUP_GROW_HEAD_SIZE), "head_size");
 }
 
 int main(void)
@@ -374,7 +533,11 @@ int main(void)
         cmocka_unit_test(the_interval_covers_the_truth_95_times_in_100),
         cmocka_unit_test(after_the_first_update_the_slope_alone_decides),
         cmocka_unit_test(logits_may_fall_as_theory_says),
+        cmocka_unit_test(the_parametrization_decides_how_logits_start),
+        cmocka_unit_test(other_parametrizations_have_other_exceptions),
+        cmocka_unit_test(the_depth_rule_decides_what_depth_may_do),
         cmocka_unit_test(a_failure_names_the_likely_cause),
+        cmocka_unit_test(equal_gates_are_a_tie_and_no_zero_initialisation),
         cmocka_unit_test(a_value_that_died_or_exploded_fails),
         cmocka_unit_test(
             zero_readouts_explain_zero_logits_and_a_late_first_update),
