@@ -39,8 +39,9 @@ static const struct coord_setting settings[MUP_BREAK_COUNT] = {
         "an epsilon as large as a gradient" },
     [MUP_BREAK_DECAY] = { { "train.optimizer=adamw",
                             "train.decay_mode=independent",
-                            "train.weight_decay=8" }, MUP_GROW_WIDTH,
-        "a decay as large as the updates" },
+                            "train.lr=2^-9", "train.weight_decay=64" },
+                          MUP_GROW_WIDTH,
+        "what hundreds of steps decay in a few, and small updates" },
     [MUP_BREAK_ATTENTION] = { { "model.qk_norm=no", "mup.zero_query=no" },
                               MUP_GROW_HEAD_SIZE,
         "heads that grow" },
@@ -164,10 +165,20 @@ static int is_at_fault(const char *row, const struct params *wrong,
     return 0;
 }
 
+static int is_gradient(const struct mup_coord_row *row)
+{
+    return row->quantity == MUP_GRADIENT || row->quantity == MUP_DOT_GRADIENT;
+}
+
+/* The nearest to the cause: the first step, and there what comes first in the
+ * network, as rows do.  A gradient says least: anything behind its tensor moves
+ * it too. */
 static int precedes(const struct mup_coord_row *a,
                     const struct mup_coord_row *b)
 {
-    return a->step != b->step ? a->step < b->step : mup_coord_worse(a, b);
+    if (a->step != b->step)
+        return a->step < b->step;
+    return is_gradient(b) && !is_gradient(a);
 }
 
 int coord_break_find(const struct run_config *config,

@@ -23,7 +23,7 @@ const struct coord_setting *coord_break_setting(int broken);
 int coord_break_apply(int broken, struct run_config *config,
                       struct mup_error *err);
 
-/* *found: the first failing row, by step and then by how far it is off, of a
+/* *found: the first failing row, by step and then by place in the network, of a
  * tensor whose factors config->mup.broken changes; -1 for none. */
 int coord_break_find(const struct run_config *config,
                      const struct coord_options *options,
