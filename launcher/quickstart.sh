@@ -90,8 +90,8 @@ coordinate_checks() {
         code=0
         wait "${pids[0]}" || code=$?
         pids=("${pids[@]:1}")
-        printf '\n-- %s (updates and causes: %s)\n' "$p" "$out/coord-$p.txt"
-        grep -vE '^    |\.update  ' "$out/coord-$p.txt" || true
+        printf '\n-- %s (updates, gradients and causes: %s)\n' "$p" "$out/coord-$p.txt"
+        grep -vE '^    .|\.(update|propagated|gradient)  |^$|^(prop|updates|grad)' "$out/coord-$p.txt" || true
         # Under SP the check must fail; a muP that is not clear is reported.
         accept " 0 1 8 " "$code" coord-check
     done

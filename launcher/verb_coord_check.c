@@ -115,9 +115,10 @@ static int check_sizes(const struct coord_options *o, struct mup_error *err)
     const char *option = o->grow == MUP_GROW_DEPTH ? "--depths" : "--widths";
 
     if (o->n_sizes < 2)
-        return mup_fail(
-            err, MUP_USAGE, "%s: a slope needs at least two, such as %lld,%lld",
-            option, (long long)o->sizes[0], (long long)o->sizes[0] * 2);
+        return mup_fail(err, MUP_USAGE,
+                        "%s: a slope needs at least two %s, such as %lld,%lld",
+                        option, option + 2, (long long)o->sizes[0],
+                        (long long)o->sizes[0] * 2);
     for (int i = 1; i < o->n_sizes; i++)
         if (o->sizes[i] <= o->sizes[i - 1])
             return mup_fail(err, MUP_USAGE,

@@ -248,8 +248,7 @@ static void put_origin(json_t *json, const struct coord_origin *origin,
         return;
     }
     if (depth) {
-        json_object_set_new(json, "widths",
-                            json_pack("[I]", (json_int_t)c->model.width));
+        json_object_set_new(json, "width", json_integer(c->model.width));
         json_object_set_new(json, "depth",
                             json_string(mup_depth_name(c->mup.depth)));
     }

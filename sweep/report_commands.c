@@ -69,6 +69,7 @@ static void put_check(FILE *out, const char *dir, const json_t *check)
     const json_t *lr = json_object_get(check, "lr");
     const char *name =
         json_string_value(json_object_get(check, "parametrization"));
+    const char *grow = json_string_value(json_object_get(check, "grow"));
     char folder[64];
     size_t i;
 
@@ -78,6 +79,8 @@ static void put_check(FILE *out, const char *dir, const json_t *check)
     {
         fprintf(out, "%s%.17g", i ? "," : " --widths ", json_number_value(w));
     }
+    if (grow && strcmp(grow, "width") != 0)
+        fprintf(out, " --grow %s", grow);
     put_count(out, "steps", json_object_get(check, "steps"));
     put_count(out, "seeds", json_object_get(check, "seeds"));
     put_setting(out, "mup.parametrization", name ? name : "mup");

@@ -102,7 +102,8 @@ static json_t *summary(const json_t *check)
     const json_t *rows = json_object_get(check, "rows");
     json_t *out = json_object(), *counts = json_object();
     static const char *const copied[] = {
-        "parametrization", "verdict", "widths", "seeds", "steps", "lr", "worst"
+        "parametrization", "verdict", "grow", "widths",
+        "seeds",           "steps",   "lr",   "worst"
     };
     int count[4] = { 0 };
 
@@ -264,16 +265,24 @@ static int load_check(const char *dir, const char *name, json_t **out,
 {
     char path[1024];
     json_error_t where;
+    int depths;
 
     *out = NULL;
     snprintf(path, sizeof(path), "%s/coord-%s/coord.json", dir, name);
     if (access(path, F_OK) != 0)
         return MUP_OK;
     *out = json_load_file(path, 0, &where);
-    if (json_is_array(json_object_get(*out, "rows")))
+    if (json_is_array(json_object_get(*out, "rows")) &&
+        json_is_array(json_object_get(*out, "widths")))
         return MUP_OK;
+    depths = json_is_array(json_object_get(*out, "depths"));
     json_decref(*out);
     *out = NULL;
+    if (depths)
+        return mup_fail(err, MUP_CORRUPT,
+                        "'%s' compares depths, where the report shows widths; "
+                        "write it elsewhere with -o",
+                        path);
     return mup_fail(err, MUP_CORRUPT,
                     "'%s' is not a coordinate check, run coord-check again",
                     path);

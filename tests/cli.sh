@@ -124,6 +124,19 @@ t "falling widths are refused" 2 'rising order' \
     "$m" coord-check $tiny --widths 64,32
 t "a width that heads do not divide is refused" 2 'widths: .*multiple' \
     "$m" coord-check $tiny --widths 32,40
+t "depths and widths do not grow at once" 2 'widths: depth grows here' \
+    "$m" coord-check $tiny --depths 2,4 --widths 32,64
+t "an unknown wrong rule is refused" 2 "no wrong rule 'nope'" \
+    "$m" coord-check $tiny --break nope
+t "the wrong rules are listed" 0 'hidden_lr_sqrt .*1/sqrt' \
+    "$m" coord-check --break list
+t "a wrong rule needs muP" 2 'break: .*mup.parametrization to mup, not sp' \
+    "$m" coord-check $tiny --break eps --mup.parametrization=sp
+t "a depth rule takes the smallest depth for its base" 0 \
+    '4 depths x 3 seeds .*coord-mup-depth-break-residual' \
+    "$m" coord-check $tiny --break residual -n
+t "coord-check without anything to check" 2 'needs a run config or a table' \
+    "$m" coord-check
 t "unknown help is explained" 2 "no help on 'nonsense'" "$m" help nonsense
 t "a full disk at stdout is noticed" 3 'cannot write to standard output' \
     bash -c "'$m' help config >/dev/full"
@@ -292,6 +305,27 @@ t "coord-check passes or not, but decides" 0 '' bash -c "
 t "coord-check leaves its result" 0 '"verdict"' cat coord/coord.json
 t "coord-check of SP fails" 1 'FAIL  sp' "$m" coord-check $tiny -q \
     --widths 32,64,128 --seeds 2 --mup.parametrization=sp -o coord-sp
+t "coord-check finds a wrong rule and names its tensor" 1 \
+    'found: embed.update at t=2, slope -1.0' "$m" coord-check $tiny -q \
+    --widths 32,64 --seeds 1 --steps 1 --break input_lr -o coord-break
+t "... and says so in its result" 0 '"found": "embed.update"' \
+    cat coord-break/coord.json
+t "coord-check over depth" 0 'layers 2,4, 2 seeds' bash -c "
+    '$m' coord-check $tiny -q --depths 2,4 --seeds 2 --steps 2 -o coord-depth;
+    [ \$? != 2 ]"
+t "coord-check judges a table" 1 'FAIL  coord-sp/coord.csv, widths 32,64,128' \
+    "$m" coord-check --csv coord-sp/coord.csv --mup.parametrization=sp -o again
+t "... with the verdict of the check that wrote it" 0 '' bash -c "
+    jq() { grep -E '\"(slope|verdict|name)\"' \$1; }
+    diff <(jq coord-sp/coord.json) <(jq again/coord.json)"
+printf 'width,step,tensor,value\n64,1,mlp,1\n128,1,mlp,1.02\n' >acts.csv
+t "a table of another trainer passes" 0 'PASS  acts.csv, widths 64,128, 1 seed' \
+    "$m" coord-check --csv acts.csv
+t "... and leaves its result beside it" 0 '"csv": "acts.csv"' \
+    cat acts-coord/coord.json
+printf '64,2,mlp,1\n' >>acts.csv
+t "a table with holes is refused" 2 'no value at width 128, seed 0' \
+    "$m" coord-check --csv acts.csv
 t "the sweep runs" 0 '24 trials: 24 done|24 trials: .* 0 failed' \
     "$m" sweep sweep.yaml -q -o study -j 2
 cp study/trials.csv trials.csv 2>/dev/null

@@ -38,7 +38,8 @@ static const struct {
     { MUP_BREAK_VECTOR_LR, "norm_in.update", 2, -1, 0.1 },
     { MUP_BREAK_TIED_RESCALED, "embed.out", 1, 0.5, 0.1 },
     { MUP_BREAK_EPS, "gradient", 1, -1, 0.25 },
-    { MUP_BREAK_DECAY, "attn.q.update", 2, -1, 0.25 },
+    /* between 0 and -1: what Adam adds stays */
+    { MUP_BREAK_DECAY, "attn.q.update", 2, -0.6, 0.2 },
     { MUP_BREAK_ATTENTION, "attn.logits", 1, 0, 0.2 },
     { MUP_BREAK_RESIDUAL, "moe.residual", 1, 0.5, 0.2 },
     { MUP_BREAK_DEPTH_LR, "attn.q.update", 2, -1, 0.25 },
