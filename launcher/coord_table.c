@@ -16,7 +16,7 @@ static const struct part {
     { "activations and logits, mean |x|",
       1u << MUP_ACTIVATION | 1u << MUP_STREAM | 1u << MUP_ATTENTION_LOGITS |
           1u << MUP_ROUTER_LOGITS | 1u << MUP_OUTPUT_LOGITS | 1u << MUP_GATED },
-    { "routing", 1u << MUP_GATE_SPREAD | 1u << MUP_STATISTIC },
+    { "routing", 1u << MUP_GATE_SPREAD | 1u << MUP_LOAD | 1u << MUP_STATISTIC },
     { "updates, rms of (W_t - W_0) x",
       1u << MUP_UPDATE | 1u << MUP_DOT_UPDATE },
     { "propagated updates, rms of W_0 (x_t - x_0)",

@@ -128,6 +128,12 @@ static const struct cause {
         "routing sharpens with size: look at the router logits first",
         "routing fades with size: look at the router logits first",
     },
+    [MUP_LOAD] = {
+        "routing depends on width: look at the router logits first",
+        "routing depends on width: look at the router logits first",
+        "routing depends on width: look at the router logits first",
+        "routing depends on width: look at the router logits first",
+    },
     [MUP_STATISTIC] = {
         "routing depends on width: look at the router logits first",
         "routing depends on width: look at the router logits first",
@@ -237,11 +243,13 @@ static struct band start_of_logits(const struct mup_coord_setup *o)
  * width: until the updates outgrow the start, the sum still falls.  Whether
  * they do is judged by the update rows of the same tensor, so a fall of logits
  * is sound at any step.  The same holds for a gradient that is a sum of as many
- * terms as the width: random signs at first, aligned later. */
+ * terms as the width: random signs at first, aligned later.  Which experts win
+ * is decided by the order of the router logits, so that the part of the
+ * updates, which all tokens share, weighs the more the lower the start is. */
 static struct band width_band(const struct mup_coord_row *row,
                               const struct mup_coord_setup *o)
 {
-    const struct band flat = { 0, 0 }, falls = { -0.5, 0 };
+    const struct band flat = { 0, 0 }, falls = { -0.5, 0 }, rises = { 0, 0.5 };
 
     switch (row->quantity) {
     case MUP_ROUTER_LOGITS:
@@ -257,6 +265,8 @@ static struct band width_band(const struct mup_coord_row *row,
     case MUP_DOT_GRADIENT:
     case MUP_GATE_SPREAD:
         return falls;
+    case MUP_LOAD:
+        return row->step == 1 ? flat : rises;
     default:
         return flat;
     }
@@ -594,6 +604,7 @@ const char *mup_quantity_name(int quantity)
         [MUP_GRADIENT] = "gradient",
         [MUP_DOT_GRADIENT] = "dot_gradient",
         [MUP_GATE_SPREAD] = "gate_spread",
+        [MUP_LOAD] = "load",
         [MUP_STATISTIC] = "statistic",
     };
 

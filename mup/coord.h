@@ -47,14 +47,15 @@ enum mup_quantity {
     MUP_OUTPUT_LOGITS,     /* fall as width^-1/2 at step 1, less later */
     MUP_GATED,             /* weighted by gates that follow router logits */
     MUP_UPDATE,            /* rms of (W_t - W_0) x; absent at step 1 */
-    MUP_DOT_UPDATE,       /* the same where it may fall, as a dot_gradient */
+    MUP_DOT_UPDATE,        /* the same where it may fall, as a dot_gradient */
     MUP_PROPAGATED,        /* rms of W_0 (x_t - x_0); absent at step 1 */
     MUP_PROPAGATED_LOGITS, /* the same of a readout or router: falls too */
     MUP_CHANGE,            /* rms of x_t - x_0; absent at step 1 */
     MUP_GRADIENT,          /* rms of an entry over its epsilon factor */
     MUP_DOT_GRADIENT,      /* the same, through a dot product of width terms */
     MUP_GATE_SPREAD,       /* largest minus smallest gate; 0 is a tie */
-    MUP_STATISTIC,         /* gate entropy, expert load */
+    MUP_LOAD, /* largest expert load over the mean: may rise after step 1 */
+    MUP_STATISTIC, /* gate entropy, anything else that must be flat */
     MUP_QUANTITY_COUNT,
 };
 

@@ -170,6 +170,7 @@ static int parse_key(const struct reader *r, int64_t row,
             "activation, stream, attention_logits, router_logits, "
             "output_logits, gated_activation, update, dot_update, propagated, "
             "propagated_logits, change, gradient, dot_gradient, gate_spread, "
+            "load, "
             "statistic",
             t->path, line, quantity);
     return MUP_OK;

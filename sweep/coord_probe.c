@@ -464,7 +464,7 @@ static void report_balance(struct probe *p)
         trainer_balance(t, l, &b, p->load);
         report(p, l, "moe.gate_spread", MUP_GATE_SPREAD, b.spread);
         report(p, l, "moe.gate_entropy", MUP_STATISTIC, b.entropy);
-        report(p, l, "moe.load_max", MUP_STATISTIC, b.load_max);
+        report(p, l, "moe.load_max", MUP_LOAD, b.load_max);
     }
 }
 

@@ -129,25 +129,22 @@ static int judge_rows(const struct coord_table *t,
     return rc;
 }
 
+/* On failure out may hold memory; its owner clears it. */
 static int judge(const struct coord_table *t,
                  const struct mup_coord_setup *setup, struct coord_result *out,
                  struct mup_error *err)
 {
-    struct mup_coord_row *rows = calloc((size_t)t->n + 1, sizeof(*rows));
-    char *names = calloc((size_t)t->n + 1, COORD_NAME_BYTES);
-    int rc = rows && names
-                 ? judge_rows(t, setup, rows, names, err)
-                 : mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
+    int rc;
 
-    if (rc) {
-        free(rows);
-        free(names);
+    out->rows = calloc((size_t)t->n + 1, sizeof(*out->rows));
+    out->names = calloc((size_t)t->n + 1, COORD_NAME_BYTES);
+    if (!out->rows || !out->names)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
+    rc = judge_rows(t, setup, out->rows, out->names, err);
+    if (rc)
         return rc;
-    }
-    out->rows = rows;
-    out->names = names;
     out->n_rows = t->n;
-    out->verdict = mup_coord_overall(rows, t->n, &out->worst);
+    out->verdict = mup_coord_overall(out->rows, t->n, &out->worst);
     return MUP_OK;
 }
 
