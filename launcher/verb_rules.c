@@ -30,7 +30,7 @@ static const struct option options[] = {
     { "gqa", 0, "G", "equal (the default), experimental" },
     { "kv-group", 0, "N,BASE", "query heads per key/value head, and at base" },
     { "muon-scale", 0, "S", "spectral (the default), moonlight, ..." },
-    OPTION_JSON,
+    { "json", 0, NULL, "the same as --format json" },
     { 0 },
 };
 
