@@ -111,6 +111,21 @@ static int take_count(const struct args *args, const char *option,
     return MUP_OK;
 }
 
+static int check_counts(const struct mup_rules *r, struct mup_error *err)
+{
+    if (r->depth != MUP_DEPTH_NONE && !r->layers.base)
+        return mup_fail(err, MUP_USAGE,
+                        "--depth %s needs the number of layers; add --layers "
+                        "N,BASE",
+                        mup_depth_name(r->depth));
+    if (r->moe != MUP_MOE_FIXED_E && !r->experts.base)
+        return mup_fail(err, MUP_USAGE,
+                        "--moe %s needs the number of experts; add --experts "
+                        "N,BASE",
+                        mup_moe_name(r->moe));
+    return MUP_OK;
+}
+
 static int take_rules(const struct args *args, struct mup_rules *out,
                       struct mup_error *err)
 {
@@ -135,6 +150,8 @@ static int take_rules(const struct args *args, struct mup_rules *out,
         rc = take_count(args, "experts", &r.experts, err);
     if (rc == MUP_OK)
         rc = take_count(args, "kv-group", &r.group, err);
+    if (rc == MUP_OK)
+        rc = check_counts(&r, err);
     if (rc == MUP_OK)
         *out = r;
     return rc;
@@ -356,7 +373,7 @@ static int run(const struct args *args, struct mup_error *err)
 
 const struct verb verb_rules = {
     "rules",
-    "",
+    "--shapes FILE | --config RUN.yaml",
     0,
     0,
     VERB_CONFIG,

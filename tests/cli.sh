@@ -84,7 +84,7 @@ same "a resolved config parses to itself" resolved.yaml \
 same "a commented config parses to the same" resolved.yaml \
     "$m" show config commented.yaml
 for verb in doctor data plan train sweep coord-check report lint transfer \
-    launch status show plot help; do
+    launch status show rules plot help; do
     t "$verb -h answers" 0 "^usage: mutransfer $verb" "$m" $verb -h
 done
 t "the version is printed" 0 '^mutransfer [0-9]' "$m" --version
@@ -156,6 +156,109 @@ t "a head count that does not divide" 2 'model.width 40.*head_size' \
     "$m" train $tiny --model.width=40
 t "an empty sweep file" 2 'sweep' "$m" sweep /dev/null
 t "an unknown backend" 2 'unknown backend' "$m" train $tiny --run.backend=gpu
+
+# ---- the rules for other trainers ----------------------------------------------------
+oracle=$top/tests/data/microsoft-mup.json
+same "rules of microsoft/mup's example as CSV" "$golden/rules.csv" \
+    "$m" rules --shapes "$oracle" --format csv
+same "rules as a table, every axis in it" "$golden/rules-table9.txt" \
+    "$m" rules --shapes "$oracle" --form table9 --depth completep \
+    --layers 64,4 --decay sqrt
+same "rules as JSON" "$golden/rules.json" bash -c "
+    '$m' rules --shapes - --optimizer muon --muon-scale moonlight --format json \
+        <<<'[{\"name\": \"a\", \"shape\": [512, 256], \"base_shape\": [128, 64]},
+        {\"name\": \"t\", \"shape\": [9, 256], \"base_shape\": [null, 64],
+         \"role\": \"tied\"}]'"
+t "--json is that format" 0 '^\[' "$m" rules --shapes "$oracle" --json
+printf '# microsoft/mup\nw:\n- 64\n- 64\n' >base.bsh
+t "base shapes come from microsoft/mup's file" 0 '^w,hidden,hidden,4,.*,0.25,' \
+    bash -c "'$m' rules --shapes - --base base.bsh --format csv \
+        <<<'[{\"name\": \"w\", \"shape\": [256, 256]}]'"
+t "patterns give roles" 0 '^x  *output' bash -c "
+    echo 'x output' >roles.txt
+    '$m' rules --shapes - --patterns roles.txt \
+        <<<'[{\"name\": \"x\", \"shape\": [9, 256], \"base_shape\": [null, 64]}]'"
+t "the built-in patterns can be given as a file" 0 'expert_up' \
+    "$m" rules --shapes "$oracle" --patterns configs/roles.txt
+t "a file where nothing grows is noted" 0 'no dimension of any tensor grows' \
+    bash -c "'$m' rules --shapes - \
+        <<<'[{\"name\": \"w\", \"shape\": [8], \"base_shape\": [null]}]'"
+t "a bad shape names its tensor" 2 "x.json: tensor 'w': dimension 1 .* is 0" \
+    bash -c "echo '[{\"name\": \"w\", \"shape\": [8, 0]}]' >x.json
+    '$m' rules --shapes x.json"
+t "... and prints nothing else" 0 '^$' bash -c "
+    '$m' rules --shapes x.json --format csv 2>/dev/null || true"
+t "broken JSON has its line" 2 'x.json:2: not JSON' bash -c "
+    printf '[\n}' >x.json; '$m' rules --shapes x.json"
+t "rules need tensors" 2 'either --shapes FILE or --config' "$m" rules
+t "... from one place" 2 'either --shapes' \
+    "$m" rules --shapes "$oracle" --config $tiny
+t "a missing list of tensors" 3 "'nope.json': No such file" \
+    "$m" rules --shapes nope.json
+t "an unknown optimizer is refused" 2 "'adagrad'; one of adamw, sgd" \
+    "$m" rules --shapes "$oracle" --optimizer adagrad
+t "an unknown format is refused" 2 "'xml'; one of json" \
+    "$m" rules --shapes "$oracle" --format xml
+t "a depth rule needs layers" 2 'add --layers N,BASE' \
+    "$m" rules --shapes "$oracle" --depth completep
+t "... and their base" 2 '\-\-layers 64,4' \
+    "$m" rules --shapes "$oracle" --depth completep --layers 8
+t "an MoE regime needs experts" 2 'add --experts N,BASE' \
+    "$m" rules --shapes "$oracle" --moe mssp
+t "shapes have no config keys" 2 'sets a key of a config' \
+    "$m" rules --shapes "$oracle" --train.lr=1
+t "a config has keys for the rules" 2 '\-\-train.optimizer=sgd' \
+    "$m" rules --config $tiny --optimizer sgd
+t "... and knows its tensors" 2 'belongs to --shapes' \
+    "$m" rules --config $tiny --base base.bsh
+
+# trained_as NAME ARG...: base values times the factors of 'rules' are what
+# 'show params' says that the model trains with.
+base_values=(--train.lr=2^-8 --train.weight_decay=0.125 --train.eps=2^-30
+    --mup.init_std=0.5 --mup.emb_mult=1 --model.width=128 --mup.base_layers=1)
+trained_as() {
+    local name=$1 out
+
+    shift
+    "$m" show params $tiny "${base_values[@]}" "$@" --json >params.json
+    "$m" rules --config $tiny "${base_values[@]}" "$@" --format csv >rules.csv
+    out=$(awk -F, '
+    function differ(what, a, b) {
+        if ((a - b) ^ 2 > (1e-13 * b) ^ 2) {
+            printf "%s: %s is %.17g, by the rules %.17g\n", $1, what, a, b;
+        }
+    }
+    FNR == NR {
+        split($0, w, /[": ,]+/);
+        if (w[2] == "name") name = w[3];
+        value[name, w[2]] = w[3];
+        next;
+    }
+    FNR > 1 {
+        n++;
+        differ("lr", value[$1, "lr"], $8 * 2 ^ -8);
+        differ("eps", value[$1, "eps"], $9 * 2 ^ -30);
+        differ("decay", value[$1, "weight_decay"], $10 * 0.125);
+        if ($5 == "normal") differ("std", value[$1, "init_std"], $6 * 0.5);
+        if ($1 !~ /norm_out/) differ("forward", value[$1, "forward"], $7);
+    }
+    END { if (n != 27) print n " tensors" }' params.json rules.csv 2>&1)
+    if [ -z "$out" ]; then
+        ok "$name"
+    else
+        not_ok "$name" "$out"
+    fi
+}
+trained_as "the rules are what is trained"
+trained_as "... with SGD in table 9" --train.optimizer=sgd --mup.form=table9
+trained_as "... with a depth rule" --mup.depth=completep --mup.form=table3
+trained_as "... in an MoE regime" --mup.moe=mean_field --mup.base_experts=2
+trained_as "... under SP" --mup.parametrization=sp
+cp rules.csv whole.csv
+for layout in --launch.local=8 --train.micro_batch=1 --train.micro_batch=4; do
+    trained_as "... whatever $layout" --mup.parametrization=sp $layout
+    t "... with the same bytes" 0 '' cmp rules.csv whole.csv
+done
 
 # ---- bad data and bad places ---------------------------------------------------------
 t "missing data" 3 'nope.bin' "$m" train $tiny --data.train=nope.bin -o r1
