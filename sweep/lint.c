@@ -11,14 +11,6 @@
 #include "model/params.h"
 #include "model/schedule.h"
 
-#define MARGIN_LEAST 2.0 /* octaves */
-#define POINTS_LEAST 5
-#define DECAYED      0.25 /* of the peak, at the end */
-#define RATIO_SLACK  0.05
-#define LOAD_MOST    2.0
-#define READOUT_MOST 0.5
-#define COORD_NEAR   2.0 /* octaves between its rate and the winner's */
-
 /* proxy: the member of a sweep that transfer would choose.  target: with what
  * the proxy decides and the user's target does not give. */
 struct context {
@@ -60,6 +52,11 @@ static void put(struct context *c, struct lint_finding f)
     out->errors += f.severity == LINT_ERROR;
     out->warnings += f.severity == LINT_WARNING;
     out->infos += f.severity == LINT_INFO;
+}
+
+static double limit(const char *id)
+{
+    return lint_rule_find(id)->limit;
 }
 
 static struct lint_finding new_finding(const char *id)
@@ -191,21 +188,21 @@ static void check_toy(struct context *c)
 {
     const struct {
         const char *rule, *key, *unit;
-        int64_t value, floor;
-    } floors[] = {
-        { "M001", "model.width", "", c->proxy.model.width, 256 },
-        { "M002", "train.steps", "", c->proxy.train.steps, 5000 },
-        { "M003", "model.layers", "", c->proxy.model.layers, 4 },
-        { "M004", "train.batch", " sequences", c->proxy.train.batch, 32 },
+        int64_t value;
+    } sizes[] = {
+        { "M001", "model.width", "", c->proxy.model.width },
+        { "M002", "train.steps", "", c->proxy.train.steps },
+        { "M003", "model.layers", "", c->proxy.model.layers },
+        { "M004", "train.batch", " sequences", c->proxy.train.batch },
     };
 
-    for (size_t i = 0; i < sizeof(floors) / sizeof(floors[0]); i++)
-        if (floors[i].value < floors[i].floor)
-            say(c, floors[i].rule, floors[i].key,
-                "the proxy's %s is %lld%s, below %lld: a toy, good for "
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        if ((double)sizes[i].value < limit(sizes[i].rule))
+            say(c, sizes[i].rule, sizes[i].key,
+                "the proxy's %s is %lld%s, below %g: a toy, good for "
                 "learning, not for a decision",
-                floors[i].key, (long long)floors[i].value, floors[i].unit,
-                (long long)floors[i].floor);
+                sizes[i].key, (long long)sizes[i].value, sizes[i].unit,
+                limit(sizes[i].rule));
 }
 
 static void check_readout(struct context *c)
@@ -219,7 +216,7 @@ static void check_readout(struct context *c)
     all = model_flops_per_sequence(&params, m);
     params_clear(&params);
     readout = 6 * (double)m->vocab * (double)m->width * (double)m->seq;
-    if (readout > READOUT_MOST * all)
+    if (readout > limit("M090") * all)
         say(c, "M090", "model.vocab",
             "the unembedding takes %.0f %% of the proxy's FLOP (vocabulary "
             "%lld, width %lld, %lld layers)",
@@ -241,16 +238,16 @@ static void check_optimum(struct context *c)
         say(c, "M010", "train.lr",
             "the best learning rate, 2^%.1f, lies at the %s end of the grid",
             r->log2_lr, r->edge < 0 ? "low" : "high");
-    if (r->points < POINTS_LEAST)
+    if (r->points < limit("M011"))
         say(c, "M011", "train.lr",
-            "only %d finite learning rates surround the optimum, %d make a "
+            "only %d finite learning rates surround the optimum, %g make a "
             "curve",
-            r->points, POINTS_LEAST);
-    if (r->margin < MARGIN_LEAST)
+            r->points, limit("M011"));
+    if (r->margin < limit("M012"))
         say(c, "M012", "train.lr",
             "runs diverge %.1f octaves above the best learning rate, 2^%.1f; "
             "%g octaves are safe",
-            r->margin, r->log2_lr, MARGIN_LEAST);
+            r->margin, r->log2_lr, limit("M012"));
 }
 
 static void check_noise(struct context *c)
@@ -280,11 +277,11 @@ static void check_load(struct context *c)
 {
     double load = c->in->evidence->load_max;
 
-    if (c->proxy.model.experts > 1 && load > LOAD_MOST)
+    if (c->proxy.model.experts > 1 && load > limit("M051"))
         say(c, "M051", "model.experts",
             "at the optimum one of the %lld experts takes %.1f times the mean "
             "load, more than %g times",
-            (long long)c->proxy.model.experts, load, LOAD_MOST);
+            (long long)c->proxy.model.experts, load, limit("M051"));
 }
 
 static void check_report(struct context *c)
@@ -326,11 +323,11 @@ static void stale(const struct context *c, char *why, size_t bytes)
                  (long long)k->ruleset, MUP_RULESET_VERSION);
     else if (!(k->lr > 0))
         snprintf(why, bytes, "it does not say with which learning rate");
-    else if (fabs(log2(k->lr / c->proxy.train.lr)) > COORD_NEAR)
+    else if (fabs(log2(k->lr / c->proxy.train.lr)) > limit("M070"))
         snprintf(why, bytes,
                  "it was made at the learning rate %.3g, more than %g octaves "
                  "from the winner's %.3g",
-                 k->lr, COORD_NEAR, c->proxy.train.lr);
+                 k->lr, limit("M070"), c->proxy.train.lr);
     else if (k->widest < c->proxy.model.width)
         snprintf(why, bytes,
                  "its widest model is %lld, narrower than the proxy's %lld",
@@ -397,11 +394,11 @@ static void check_decayed(struct context *c)
     const struct train_config *t = &c->proxy.train;
     double end = schedule_factor(t, t->steps - 1);
 
-    if (end > DECAYED)
+    if (end > limit("M021"))
         say(c, "M021", "train.schedule",
             "the proxy ends at %.0f %% of its peak learning rate, above %.0f "
             "%%",
-            100 * end, 100 * DECAYED);
+            100 * end, 100 * limit("M021"));
 }
 
 static void check_parametrization(struct context *c)
@@ -426,7 +423,8 @@ static void check_ratio(struct context *c)
     double proxy = (double)config_ffn(p) / (double)p->width;
     double target = (double)config_ffn(t) / (double)t->width;
 
-    if (p->ffn_ratio == t->ffn_ratio && fabs(target / proxy - 1) > RATIO_SLACK)
+    if (p->ffn_ratio == t->ffn_ratio &&
+        fabs(target / proxy - 1) > limit("M023"))
         say(c, "M023", "model.ffn_ratio",
             "rounding makes the feed-forward ratio %.3g in the proxy and %.3g "
             "in the target",

@@ -32,6 +32,7 @@ struct lint_rule {
     const char *id; /* "M012"; an id is never given to another question */
     int severity;   /* enum lint_severity; a finding may have a lower one */
     const char *title;
+    double limit; /* that compares speaks of, 0 = none */
     const char *compares;
     const char *why;    /* one line */
     const char *source; /* paper, issue, or "by definition" */
