@@ -154,6 +154,19 @@ static struct evidence_top compare(const struct trials *t, int64_t config)
     return top;
 }
 
+/* A configuration that lost a seed is no second best, whatever the others
+ * reached. */
+static int sound(const struct trials *t, int64_t config)
+{
+    for (int64_t i = 0; i < t->n; i++)
+        if (t->list[i].member == t->winner->member &&
+            t->list[i].config == config &&
+            (t->list[i].state == TRIAL_DIVERGED ||
+             t->list[i].state == TRIAL_FAILED))
+            return 0;
+    return 1;
+}
+
 static struct evidence_top find_top(const struct trials *t)
 {
     struct evidence_top best = { .gap = NAN, .noise = NAN };
@@ -163,7 +176,7 @@ static struct evidence_top find_top(const struct trials *t)
         struct evidence_top top;
 
         if (b->member != t->winner->member || b->state != TRIAL_DONE ||
-            b->config == t->winner->config)
+            b->config == t->winner->config || !sound(t, b->config))
             continue;
         top = compare(t, b->config);
         if (top.seeds > 0 && !(top.gap >= best.gap))
