@@ -116,6 +116,20 @@ int path_default_dir(const char *yaml, char *out, size_t bytes,
     return MUP_OK;
 }
 
+int path_provenance(const char *yaml, char *out, size_t bytes,
+                    struct mup_error *err)
+{
+    const char *dot = strrchr(yaml, '.'), *slash = strrchr(yaml, '/');
+    size_t len =
+        dot && (!slash || dot > slash) ? (size_t)(dot - yaml) : strlen(yaml);
+    int n = snprintf(out, bytes, "%.*s.transfer.json", (int)len, yaml);
+
+    if (n < 0 || (size_t)n >= bytes)
+        return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long",
+                        yaml);
+    return MUP_OK;
+}
+
 int path_hash(const char *path, char out[33], struct mup_error *err)
 {
     XXH128_hash_t hash;

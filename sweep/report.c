@@ -37,13 +37,11 @@
 
 #include "model/config.h"
 #include "model/file.h"
+#include "sweep/lint.h"
 #include "sweep/report_commands.h"
 #include "sweep/report_data.h"
 #include "sweep/report_files.h"
 #include "sweep/report_text.h"
-
-#define TOY_WIDTH 256
-#define TOY_STEPS 5000
 
 __attribute__((format(printf, 2, 3))) static void warn(json_t *list,
                                                        const char *format, ...)
@@ -235,6 +233,9 @@ static void add_warnings(const struct report_data *d, const struct report *r,
                          json_t *list)
 {
     double narrow = INFINITY, steps = INFINITY;
+    double toy_width = lint_rule_find("M001")->limit;
+    double toy_steps = lint_rule_find("M002")->limit;
+    double safe_margin = lint_rule_find("M012")->limit;
 
     if (d->note[0])
         warn(list, "%s", d->note);
@@ -255,7 +256,7 @@ static void add_warnings(const struct report_data *d, const struct report *r,
                      "grid; extend the grid",
                      mup_parametrization_name(r->parametrization[i]), o->width,
                      o->edge < 0 ? "low" : "high");
-            if (o->margin < 2)
+            if (o->margin < safe_margin)
                 warn(list,
                      "%s, width %g: runs diverge only %.1f octaves above the "
                      "optimum",
@@ -266,16 +267,16 @@ static void add_warnings(const struct report_data *d, const struct report *r,
         narrow = fmin(narrow, d->run[i].width);
         steps = fmin(steps, (double)d->run[i].steps);
     }
-    if (narrow < TOY_WIDTH)
+    if (narrow < toy_width)
         warn(list,
-             "toy scale: the narrowest proxy has width %g; below %d the laws "
+             "toy scale: the narrowest proxy has width %g; below %g the laws "
              "of large width hold only roughly",
-             narrow, TOY_WIDTH);
-    if (steps < TOY_STEPS)
+             narrow, toy_width);
+    if (steps < toy_steps)
         warn(list,
-             "toy scale: the proxies train for %g steps; below %d the best "
+             "toy scale: the proxies train for %g steps; below %g the best "
              "learning rate still depends on the length of training",
-             steps, TOY_STEPS);
+             steps, toy_steps);
 }
 
 /* ---- the target -----------------------------------------------------------
