@@ -408,7 +408,7 @@ static void check_parametrization(struct context *c)
     char text[64];
 
     (void)text_of(&c->target, "model.width", text);
-    if (c->target.mup.parametrization == MUP_MUP || proxy == target ||
+    if (c->target.mup.parametrization != MUP_SP || proxy == target ||
         (widths && has_value(widths, text)))
         return;
     say(c, "M018", "mup.parametrization",
@@ -449,6 +449,13 @@ static void check_tied(struct context *c)
         say(c, "M060", "model.tied",
             "the embedding is the unembedding: as one tensor it follows the "
             "input rule, and mup.out_mult has to make up for it");
+}
+
+static void check_broken(struct context *c)
+{
+    if (c->target.mup.broken)
+        say(c, "M061", "mup.break", "the target breaks a rule on purpose: %s",
+            mup_break_text(c->target.mup.broken));
 }
 
 static void check_divides(struct context *c)
@@ -501,11 +508,34 @@ static int rule_chosen(const struct run_config *config, const char *key)
     return field && field->def && strcmp(text, field->def) != 0;
 }
 
+/* A rule that was chosen corrects for another value of this key; the MoE
+ * regimes hold at a fixed share of experts per token. */
+static int scaled_by_rule(const struct context *c, const char *key)
+{
+    static const struct {
+        const char *key, *rule;
+    } scaled[] = {
+        { "model.layers", "mup.depth" },   { "model.experts", "mup.moe" },
+        { "model.top_k", "mup.moe" },      { "model.ffn_ratio", "mup.moe" },
+        { "model.kv_group", "mup.gqa" },   { "train.batch", "mup.duration" },
+        { "train.steps", "mup.duration" },
+    };
+    const struct model_config *p = &c->proxy.model, *t = &c->target.model;
+
+    if (!strcmp(key, "model.width"))
+        return 1;
+    for (size_t i = 0; i < sizeof(scaled) / sizeof(scaled[0]); i++)
+        if (!strcmp(scaled[i].key, key))
+            return rule_chosen(&c->target, scaled[i].rule) &&
+                   (strcmp(scaled[i].rule, "mup.moe") != 0 ||
+                    p->top_k * t->experts == t->top_k * p->experts);
+    return 0;
+}
+
 static int class_of(const struct context *c, const char *key,
                     const struct field *field)
 {
-    if (!strcmp(key, "model.width") ||
-        (!strcmp(key, "model.layers") && rule_chosen(&c->target, "mup.depth")))
+    if (scaled_by_rule(c, key))
         return LINT_SCALED;
     if (field->role == ROLE_SCALE || !strcmp(key, "train.warmup"))
         return LINT_EMPIRICAL;
@@ -580,7 +610,7 @@ static void check_key(struct context *c, const char *key,
     snprintf(f.key, sizeof(f.key), "%.63s", key);
     describe_proxy(c, key, f.proxy);
     f.cls = class_of(c, key, field);
-    if (field->role == ROLE_SCALE) {
+    if (field->role == ROLE_SCALE || f.cls == LINT_SCALED) {
         struct lint_finding scale = new_finding("M017");
 
         f.rule = scale.rule;
@@ -612,7 +642,8 @@ static void check_keys(struct context *c)
 
 typedef void check(struct context *c);
 
-static check *const of_target[] = { check_decay, check_tied, check_divides };
+static check *const of_target[] = { check_decay, check_tied, check_broken,
+                                    check_divides };
 static check *const of_proxy[] = { check_toy, check_readout, check_decayed,
                                    check_parametrization, check_ratio };
 static check *const of_corpora[] = { check_corpora };

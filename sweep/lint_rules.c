@@ -88,11 +88,12 @@ const struct lint_rule lint_rules[] = {
       TP5 "; microsoft/mup issue 24",
       "keep those of class E as close as the budget allows",
       "model.width 128 -> 2048 (S), train.steps 5000 -> 100000 (E)" },
-    { "M018", LINT_ERROR, "the target is wider and not under muP", 0,
+    { "M018", LINT_ERROR,
+      "the target is wider and under the standard parametrization", 0,
       "mup.parametrization of the target, where the widths differ",
       "under the standard parametrization the best rate moves with width",
       TP5 ", figure 1",
-      "set mup.parametrization: mup in both, and finish proxies under muP",
+      "set mup.parametrization: mup in both, and finish proxies under it",
       "an sp proxy of width 128 for an sp target of width 2048" },
     { "M019", LINT_WARNING, "the sweep is not finished", 0,
       "trials of the sweep that are done with those that were asked for",
@@ -128,7 +129,8 @@ const struct lint_rule lint_rules[] = {
       "model.kv_group of both",
       "keys and values that more heads share get larger gradients",
       "by definition: the rules take kv_group for constant",
-      "use one kv_group; let the number of heads grow with the width",
+      "use one kv_group and let the number of heads grow with the width; "
+      "mup.gqa: experimental has a factor that is not proven",
       "1 in the proxy and 8 in the target" },
     { "M025", LINT_ERROR, "the head size differs", 0, "model.head_size of both",
       "the attention scale is base_head_size^(1/2) / head_size: exact in the "
@@ -159,7 +161,8 @@ const struct lint_rule lint_rules[] = {
       "model.experts, model.top_k and model.ffn_ratio of both",
       "counts of experts are finite dimensions and change the router's task",
       "arXiv 2508.09752: transfer over width breaks with granularity",
-      "make the three equal, or tune proxies of the target's counts",
+      "make the three equal, tune proxies of the target's counts, or choose "
+      "a rule (mup.moe) at a fixed share of experts per token",
       "4 experts in the proxy and 64 in the target" },
     { "M051", LINT_WARNING, "the experts' load is unbalanced", 2,
       "largest load over the mean, worst layer, last quarter of the winner's "
@@ -174,6 +177,12 @@ const struct lint_rule lint_rules[] = {
       "microsoft/mup issue 55",
       "set model.tied: no; or tune mup.out_mult and mup.emb_mult in the sweep",
       "model.tied: yes" },
+    { "M061", LINT_ERROR, "a rule is broken on purpose", 0,
+      "mup.break of the target",
+      "a broken rule is there to see that checks find it, not to train with",
+      "by definition",
+      "remove mup.break; if the sweep was run with it, sweep again",
+      "mup.break: router_hidden in the target" },
     { "M070", LINT_WARNING, "the coordinate check is missing or stale", 2,
       "coord-mup/coord.json in the sweep's folder with the rule set of this "
       "program, the winner's learning rate (2 octaves) and width",

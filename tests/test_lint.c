@@ -551,6 +551,52 @@ static void given_keys_are_told_from_defaults(void **state)
     assert_false(run_config_given(&config, "train.nonsense"));
 }
 
+static void a_chosen_rule_scales_what_else_must_be_equal(void **state)
+{
+    static const char *const rows[][4] = {
+        /* key, target's value, the rule, its value */
+        { "model.layers", "16", "mup.depth", "completep" },
+        { "model.kv_group", "4", "mup.gqa", "experimental" },
+        { "model.ffn_ratio", "8", "mup.moe", "mssp" },
+        { "train.batch", "64", "mup.duration", "sde" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        struct pair p = sound();
+
+        set(&p.proxy, rows[i][2], rows[i][3]);
+        set(&p.target, rows[i][0], rows[i][1]);
+        lint(&p);
+        assert_int_equal(p.found.errors, 0);
+        assert_int_equal(find_key(&p, rows[i][0])->cls, LINT_SCALED);
+        lint_findings_clear(&p.found);
+    }
+}
+
+static void more_experts_are_scaled_at_a_fixed_share_only(void **state)
+{
+    struct pair p = sound();
+
+    (void)state;
+    set(&p.proxy, "mup.moe", "mean_field");
+    set(&p.target, "model.experts", "16");
+    set(&p.target, "model.top_k", "4");
+    lint(&p);
+    assert_int_equal(p.found.errors, 0);
+    set(&p.target, "model.top_k", "2");
+    expect(&p, "M050", "'model.experts' (fixed) is 8 in the proxy and 16");
+}
+
+static void a_broken_rule_in_the_target_is_an_error(void **state)
+{
+    struct pair p = sound();
+
+    (void)state;
+    set(&p.proxy, "mup.break", "hidden_lr");
+    expect(&p, "M061", "hidden matrices have one learning rate");
+}
+
 /* ---- a sweep file ---------------------------------------------------------
  */
 
@@ -651,6 +697,9 @@ int main(void)
         cmocka_unit_test(every_decided_key_that_differs_is_an_error),
         cmocka_unit_test(carrying_fills_what_is_not_given_and_nothing_else),
         cmocka_unit_test(given_keys_are_told_from_defaults),
+        cmocka_unit_test(a_chosen_rule_scales_what_else_must_be_equal),
+        cmocka_unit_test(more_experts_are_scaled_at_a_fixed_share_only),
+        cmocka_unit_test(a_broken_rule_in_the_target_is_an_error),
         cmocka_unit_test(a_sweep_files_groups_and_parameters_are_known),
         cmocka_unit_test(a_finding_as_json_has_all_of_it),
     };
