@@ -35,7 +35,7 @@ static const struct mark {
 } marks[] = {
     { PATH_SWEEP_DIR, "study.db", "a sweep" },
     { PATH_RUN_DIR, "config.yaml", "a training run" },
-    { PATH_REPORT_DIR, "report.json", "the report of a table" },
+    { PATH_REPORT_DIR, "report.json", "a report" },
 };
 #define N_MARKS (sizeof(marks) / sizeof(marks[0]))
 
@@ -94,13 +94,16 @@ int path_classify(const char *path, int *kind, struct mup_error *err)
 int path_expect(const char *path, int kind, struct mup_error *err)
 {
     static const char *const what[] = {
-        "a run config",          "a sweep file (one with 'parameters:')",
-        "the folder of a run",   "the folder of a sweep",
-        "the report of a table",
+        "a run config",
+        "a sweep file (one with 'parameters:')",
+        "the folder of a run",
+        "the folder of a sweep",
     };
     static const char *const remedy[] = {
-        "mutransfer train",  "mutransfer sweep", "mutransfer status",
-        "mutransfer report", "mutransfer plot",
+        "mutransfer train",
+        "mutransfer sweep",
+        "mutransfer status",
+        "mutransfer report",
     };
     struct stat st;
     int found = kind, rc;

@@ -374,7 +374,7 @@ t "a table is not put into a sweep" 2 'holds a sweep' \
     "$m" report --csv one.csv -o study
 t "a table is not put into a run" 2 'holds a training run' \
     "$m" report --csv one.csv -o run
-t "a run is not put beside a table's report" 2 'holds the report of a table' \
+t "a run is not put beside a table's report" 2 'holds a report already' \
     "$m" train $tiny -o one-report
 t "a table without --csv is explained" 2 'report --csv one.csv' \
     "$m" report one.csv
