@@ -371,6 +371,57 @@ t "launch trains it" 0 'trained 50 steps' \
 t "transfer from an empty folder" 2 'neither' \
     "$m" transfer configs target.yaml -o out.yaml
 
+# ---- a table of someone else's runs ----------------------------------------------------
+# The command that docs/report.md gives, and the rows it shows.
+doc=$(grep -oE '^    mutransfer report --csv .*' "$top/docs/report.md" | head -n 1)
+t "the documents' command on a table" 0 '^mup: stable' \
+    bash -c "${doc/    mutransfer/\"$m\"}"
+t "... shows the drift of the control" 1 '"verdict": "drifts"' bash -c "
+    grep -v mup configs/example-sweep.csv >sp.csv; '$m' report --csv sp.csv --json"
+for file in report.json report.html plots/lr.dat plots/fit.dat plots/optimum.dat; do
+    t "... leaves $file" 0 '' test -s runs/example/$file
+done
+if command -v gnuplot >/dev/null 2>&1; then
+    t "... leaves pictures" 0 '' test -s runs/example/plots/lr.svg -a \
+        -s runs/example/plots/lr.png -a -s runs/example/plots/lr.gp
+fi
+if diff <(sed -n '/^```$/,/^```$/p' "$top/docs/report.md" | grep '^[ps].*,') \
+    <(grep -v '^#' configs/example-sweep.csv | head -n 5) >diff.txt; then
+    ok "the documents show the first rows of the example"
+else
+    not_ok "the documents show the first rows of the example" "$(cat diff.txt)"
+fi
+printf 'width,lr,loss\n64,1e-3,3\n64,2e-3,2.9\n64,4e-3,\n' >one.csv
+t "a table of one width does not decide" 8 'single width' \
+    "$m" report --csv one.csv
+t "... goes beside the table" 0 '"format": 1' cat one-report/report.json
+t "... its picture can be drawn anew" 0 'set title' \
+    "$m" plot lr one-report --script
+t "... is no folder of a sweep" 2 'holds a report alone' \
+    "$m" status one-report
+t "a misspelt column has its line and remedy" 2 \
+    "bad.csv:1: there is no column 'lr'; if it is 'learning_rate'" bash -c "
+    sed 's/lr/learning_rate/' one.csv >bad.csv; '$m' report --csv bad.csv"
+t "a cell that is no number has its line" 2 "bad.csv:3: loss: '2,9' is not" \
+    bash -c "sed 's/2\.9/\"2,9\"/' one.csv >bad.csv
+    '$m' report --csv bad.csv"
+t "a run that stands twice has both lines" 2 'bad.csv:5: .*line 3' bash -c "
+    (cat one.csv; echo 64,2e-3,2.9) >bad.csv; '$m' report --csv bad.csv"
+t "... and leaves no folder" 1 '' test -e bad-report
+t "no such table" 3 'nope.csv.*No such file' "$m" report --csv nope.csv
+t "a table is not put into a sweep" 2 'holds a sweep' \
+    "$m" report --csv one.csv -o study
+t "a table is not put into a run" 2 'holds a training run' \
+    "$m" report --csv one.csv -o run
+t "a run is not put beside a table's report" 2 'holds a report already' \
+    "$m" train $tiny -o one-report
+t "a table without --csv is explained" 2 'report --csv one.csv' \
+    "$m" report one.csv
+t "a table and a folder are too much" 2 'one operand too many' \
+    "$m" report study --csv one.csv
+t "-o belongs to --csv" 2 'goes with --csv' "$m" report study -o x
+t "report of nothing says what it takes" 2 'DIR \| --csv FILE' "$m" report
+
 # Two drivers, and a driver that dies.
 slow=(sweep sweep.yaml -q -o two -j 2 --train.steps=400)
 "$m" "${slow[@]}" >first.txt 2>&1 &
