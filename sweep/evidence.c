@@ -256,12 +256,18 @@ static void read_report(const char *dir, const struct trial *winner,
     json_decref(report);
 }
 
-static void read_coord(const char *dir, struct evidence_coord *out)
+static void read_coord(const char *dir, int parametrization,
+                       struct evidence_coord *out)
 {
-    json_t *check = load(dir, "coord-mup/coord.json");
-    const json_t *ruleset = json_object_get(check, "ruleset");
-    const json_t *widths = json_object_get(check, "widths");
+    char name[64];
+    json_t *check;
+    const json_t *ruleset, *widths;
 
+    snprintf(name, sizeof(name), "coord-%s/coord.json",
+             mup_parametrization_name(parametrization));
+    check = load(dir, name);
+    ruleset = json_object_get(check, "ruleset");
+    widths = json_object_get(check, "widths");
     if (check) {
         out->state = EVIDENCE_CURRENT;
         snprintf(out->verdict, sizeof(out->verdict), "%s",
@@ -338,7 +344,7 @@ int evidence_read(const char *dir, int64_t trial, struct evidence *e,
              (long long)(t.winner->twin ? t.winner->twin : trial));
     found.top = find_top(&t);
     read_report(dir, t.winner, &found);
-    read_coord(dir, &found.coord);
+    read_coord(dir, t.winner->parametrization, &found.coord);
     read_manifest(trial_dir, &found.proxy);
     found.load_max = read_load(trial_dir);
     free(t.list);

@@ -26,7 +26,7 @@ struct evidence_report {
     int points;    /* learning rates around it */
 };
 
-/* coord-mup/coord.json */
+/* coord-<parametrization of the winner>/coord.json */
 struct evidence_coord {
     int state; /* EVIDENCE_MISSING or _CURRENT: the linter finds it stale */
     char verdict[32], parametrization[32];

@@ -337,20 +337,21 @@ static void stale(const struct context *c, char *why, size_t bytes)
 static void check_coordinates(struct context *c)
 {
     const struct evidence *e = c->in->evidence;
+    const char *name = mup_parametrization_name(c->target.mup.parametrization);
     char why[200];
 
-    if (c->target.mup.parametrization != MUP_MUP)
+    if (c->target.mup.parametrization == MUP_SP)
         return;
     if (e->coord.state == EVIDENCE_MISSING) {
-        say(c, "M070", NULL,
-            "there is no coordinate check under muP in '%s/coord-mup'", e->dir);
+        say(c, "M070", NULL, "there is no coordinate check in '%s/coord-%s'",
+            e->dir, name);
         return;
     }
     stale(c, why, sizeof(why));
     if (why[0])
         say(c, "M070", NULL, "the coordinate check is stale: %s", why);
     if (strcmp(e->coord.verdict, "PASS") != 0)
-        say(c, "M071", NULL, "coordinate check under muP: %s",
+        say(c, "M071", NULL, "coordinate check under '%s': %s", name,
             e->coord.verdict);
 }
 

@@ -184,14 +184,15 @@ const struct lint_rule lint_rules[] = {
       "remove mup.break; if the sweep was run with it, sweep again",
       "mup.break: router_hidden in the target" },
     { "M070", LINT_WARNING, "the coordinate check is missing or stale", 2,
-      "coord-mup/coord.json in the sweep's folder with the rule set of this "
+      "coord-<parametrization>/coord.json in the sweep's folder with the rule "
+      "set of this "
       "program, the winner's learning rate (2 octaves) and width",
       "without it a broken rule looks like an optimum that drifts",
       TP5 ", appendix D.1; microsoft/mup, coord_check",
       "run 'mutransfer coord-check RUN.yaml -o SWEEP_DIR/coord-mup'",
       "the check was made with rule set 1, this program has 2" },
     { "M071", LINT_WARNING, "the coordinate check did not pass", 0,
-      "the verdict in coord-mup/coord.json with PASS",
+      "the verdict in coord-<parametrization>/coord.json with PASS",
       "an activation or update grows with width: the optimum will move",
       TP5 ", appendix D.1",
       "read its cause with 'mutransfer report'; more widths or seeds decide an "

@@ -357,7 +357,7 @@ static void a_missing_coordinate_check_is_a_warning(void **state)
 
     (void)state;
     p.evidence.coord = (struct evidence_coord){ .ruleset = -1, .lr = NAN };
-    expect(&p, "M070", "no coordinate check under muP in 'runs/q/coord-mup'");
+    expect(&p, "M070", "no coordinate check in 'runs/q/coord-mup'");
     expect_silence(&p, "M071");
 }
 
