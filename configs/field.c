@@ -94,6 +94,11 @@ static size_t key_distance(const char *a, size_t na, const char *b)
     return abbreviates && d > 2 ? 2 : d;
 }
 
+size_t config_name_distance(const char *a, const char *b)
+{
+    return key_distance(a, strlen(a), b);
+}
+
 /* A key in the wrong section is as likely as a few wrong letters, however
  * different the names of the sections are. */
 static size_t section_distance(const char *a, size_t na, const char *b)
@@ -195,7 +200,7 @@ static int second_is_sound(unsigned char first, unsigned char second)
         (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f));
 }
 
-static int is_utf8(const char *text)
+int config_is_utf8(const char *text)
 {
     const unsigned char *p = (const unsigned char *)text;
 
@@ -262,7 +267,7 @@ static int set_text(char *at, const char *text, struct mup_error *err)
     if (length >= FIELD_TEXT_BYTES)
         return mup_fail(err, MUP_USAGE, "'%.40s...' is longer than %d bytes",
                         text, FIELD_TEXT_BYTES - 1);
-    if (!is_utf8(text))
+    if (!config_is_utf8(text))
         return mup_fail(err, MUP_USAGE, "the text is not UTF-8");
     /* the rest is cleared, so that equal configs are equal bytes */
     memset(at, 0, FIELD_TEXT_BYTES);

@@ -113,6 +113,12 @@ const struct field *config_find(const struct schema *schema, const char *key,
 const char *config_nearest(const struct schema *schema, const char *key,
                            char *buffer, size_t bytes);
 
+/* How far the name a is from b (at most 64 bytes): insertions and deletions,
+ * fewer for an abbreviation. */
+size_t config_name_distance(const char *a, const char *b);
+
+int config_is_utf8(const char *text);
+
 /* Value of a field of config as text ("0.001", "adamw", "yes"). */
 void config_text(const struct section *section, const struct field *field,
                  const void *config, char *buffer, size_t bytes);

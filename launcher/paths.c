@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
@@ -27,26 +28,45 @@ int path_join(const char *dir, const char *name, char *out, size_t bytes,
     return MUP_OK;
 }
 
-static int classify_dir(const char *path, int *kind, struct mup_error *err)
+/* The file that marks the folder of a kind; the first match counts. */
+static const struct mark {
+    int kind;
+    const char *file, *what;
+} marks[] = {
+    { PATH_SWEEP_DIR, "study.db", "a sweep" },
+    { PATH_RUN_DIR, "config.yaml", "a training run" },
+    { PATH_REPORT_DIR, "report.json", "a report" },
+};
+#define N_MARKS (sizeof(marks) / sizeof(marks[0]))
+
+static const struct mark *find_mark(const char *dir)
 {
     char file[4096];
 
-    if (path_join(path, "study.db", file, sizeof(file), err) != MUP_OK)
-        return MUP_USAGE;
-    if (path_exists(file)) {
-        *kind = PATH_SWEEP_DIR;
-        return MUP_OK;
-    }
-    if (path_join(path, "config.yaml", file, sizeof(file), err) != MUP_OK)
-        return MUP_USAGE;
-    if (path_exists(file)) {
-        *kind = PATH_RUN_DIR;
-        return MUP_OK;
-    }
-    return mup_fail(err, MUP_USAGE,
-                    "the folder '%s' holds neither a sweep (study.db) nor a "
-                    "run (config.yaml)",
-                    path);
+    for (size_t i = 0; i < N_MARKS; i++)
+        if (path_join(dir, marks[i].file, file, sizeof(file), NULL) == MUP_OK &&
+            path_exists(file))
+            return &marks[i];
+    return NULL;
+}
+
+static int classify_dir(const char *path, int *kind, struct mup_error *err)
+{
+    const struct mark *mark = find_mark(path);
+
+    if (mark && mark->kind == PATH_REPORT_DIR)
+        return mup_fail(err, MUP_USAGE,
+                        "the folder '%s' holds a report alone, which "
+                        "'mutransfer plot' takes; name the folder of a sweep "
+                        "or of a run",
+                        path);
+    if (!mark)
+        return mup_fail(err, MUP_USAGE,
+                        "the folder '%s' holds neither a sweep (study.db) nor "
+                        "a run (config.yaml)",
+                        path);
+    *kind = mark->kind;
+    return MUP_OK;
 }
 
 int path_classify(const char *path, int *kind, struct mup_error *err)
@@ -116,6 +136,38 @@ int path_default_dir(const char *yaml, char *out, size_t bytes,
     return MUP_OK;
 }
 
+int path_provenance(const char *yaml, char *out, size_t bytes,
+                    struct mup_error *err)
+{
+    const char *dot = strrchr(yaml, '.'), *slash = strrchr(yaml, '/');
+    size_t len =
+        dot && (!slash || dot > slash) ? (size_t)(dot - yaml) : strlen(yaml);
+    int n = snprintf(out, bytes, "%.*s.transfer.json", (int)len, yaml);
+
+    if (n < 0 || (size_t)n >= bytes)
+        return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long",
+                        yaml);
+    return MUP_OK;
+}
+
+int path_is_csv(const char *path)
+{
+    size_t n = strlen(path);
+
+    return n > 4 && !strcasecmp(path + n - 4, ".csv");
+}
+
+int path_report_dir(const char *csv, char *out, size_t bytes,
+                    struct mup_error *err)
+{
+    size_t n = strlen(csv) - (path_is_csv(csv) ? 4 : 0);
+    int got = snprintf(out, bytes, "%.*s-report", (int)n, csv);
+
+    if (got < 0 || (size_t)got >= bytes)
+        return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long", csv);
+    return MUP_OK;
+}
+
 int path_hash(const char *path, char out[33], struct mup_error *err)
 {
     XXH128_hash_t hash;
@@ -134,14 +186,11 @@ int path_hash(const char *path, char out[33], struct mup_error *err)
 
 int path_expect_free(const char *dir, int kind, struct mup_error *err)
 {
-    int other = kind == PATH_RUN_DIR ? PATH_SWEEP_DIR : PATH_RUN_DIR;
-    const char *mark = other == PATH_SWEEP_DIR ? "study.db" : "config.yaml";
-    char path[4096];
+    const struct mark *mark = find_mark(dir);
 
-    if (path_join(dir, mark, path, sizeof(path), NULL) != MUP_OK ||
-        !path_exists(path))
+    if (!mark || mark->kind == kind)
         return MUP_OK;
     return mup_fail(err, MUP_USAGE,
-                    "'%s' holds a %s already; name another folder after -o",
-                    dir, other == PATH_SWEEP_DIR ? "sweep" : "training run");
+                    "'%s' holds %s already; name another folder after -o", dir,
+                    mark->what);
 }

@@ -11,6 +11,8 @@ enum path_kind {
     PATH_SWEEP_CONFIG, /* YAML with parameters */
     PATH_RUN_DIR,      /* holds config.yaml */
     PATH_SWEEP_DIR,    /* holds study.db */
+    PATH_REPORT_DIR,   /* holds report.json alone: made from a table; only for
+                        * path_expect_free() */
 };
 
 /* What lies at path.  MUP_SYSTEM if nothing does, MUP_USAGE if it is none of
@@ -23,17 +25,30 @@ int path_expect(const char *path, int kind, struct mup_error *err);
 
 int path_exists(const char *path);
 
-/* MUP_USAGE if dir already holds results of the other kind (a sweep where a
- * run shall go, or the reverse): the verbs would see only one of them. */
+/* MUP_USAGE if dir already holds results of another kind (a sweep where a run
+ * or the report of a table shall go, ...): the verbs would see only one of
+ * them. */
 int path_expect_free(const char *dir, int kind, struct mup_error *err);
 
 /* out = dir/name; MUP_USAGE if that is too long. */
 int path_join(const char *dir, const char *name, char *out, size_t bytes,
               struct mup_error *err);
 
+/* "<path of the table without .csv>-report". */
+int path_report_dir(const char *csv, char *out, size_t bytes,
+                    struct mup_error *err);
+
+/* Whether a name ends in ".csv", in any case. */
+int path_is_csv(const char *path);
+
 /* "runs/<name of the YAML file without suffix>". */
 int path_default_dir(const char *yaml, char *out, size_t bytes,
                      struct mup_error *err);
+
+/* Where 'transfer' writes where a config comes from: "target.yaml" ->
+ * "target.transfer.json". */
+int path_provenance(const char *yaml, char *out, size_t bytes,
+                    struct mup_error *err);
 
 /* XXH3-128 of a file's bytes in hex, for provenance. */
 int path_hash(const char *path, char out[33], struct mup_error *err);

@@ -13,6 +13,9 @@
 #include "sweep/report_text.h"
 
 static const struct option options[] = {
+    { "csv", 0, "FILE", "table of the runs of another trainer" },
+    { "output", 'o', "DIR",
+      "folder for the report on a table (FILE-report, without .csv)" },
     OPTION_JSON,
     { 0 },
 };
@@ -54,11 +57,11 @@ static void print_optimum(const struct transfer_optimum *o)
     printf("\n");
 }
 
-static void print_transfer(int parametrization, const struct transfer_report *t)
+static void print_transfer(const char *name, const struct transfer_report *t)
 {
     char regret[256];
 
-    printf("%s: %s", mup_parametrization_name(parametrization),
+    printf("%s: %s", *name ? name : report_display_name(name),
            transfer_verdict_name(t->verdict));
     if (isfinite(t->drift))
         printf(", drift %+.2f [%+.2f, %+.2f] octaves per doubling", t->drift,
@@ -80,17 +83,14 @@ static void print_transfer(int parametrization, const struct transfer_report *t)
            t->wider_reason[0] ? ": " : "", t->wider_reason);
 }
 
-/* The verdict that counts: muP's, or the only one. */
 static int exit_code(const struct report *r)
 {
-    const struct transfer_report *t = NULL;
+    int k = report_main(r);
+    int verdict = k < 0 ? TRANSFER_INCONCLUSIVE : r->transfer[k].verdict;
 
-    for (int i = 0; i < r->n_parametrizations; i++)
-        if (!t || r->parametrization[i] == MUP_MUP)
-            t = &r->transfer[i];
-    if (!t || t->verdict == TRANSFER_INCONCLUSIVE)
+    if (verdict == TRANSFER_INCONCLUSIVE)
         return MUP_INCONCLUSIVE;
-    return t->verdict == TRANSFER_DRIFTS ? MUP_NEGATIVE : MUP_OK;
+    return verdict == TRANSFER_DRIFTS ? MUP_NEGATIVE : MUP_OK;
 }
 
 static int print_json(const char *dir, struct mup_error *err)
@@ -113,7 +113,7 @@ static void print_text(const char *dir, const struct report *r)
 
     printf("%s\n\n", r->finding);
     for (int i = 0; i < r->n_parametrizations; i++)
-        print_transfer(r->parametrization[i], &r->transfer[i]);
+        print_transfer(r->name[i], &r->transfer[i]);
     if (isatty(STDOUT_FILENO) &&
         plot_draw(dir, PLOT_LR, PLOT_DUMB, &picture, NULL) == MUP_OK && picture)
         printf("%s\n", picture);
@@ -121,17 +121,55 @@ static void print_text(const char *dir, const struct report *r)
     printf("report: %s/report.html\n", dir);
 }
 
+/* The table, NULL for the report of a sweep, and the folder of results. */
+static int find_places(const struct args *args, const char **csv, char *dir,
+                       size_t bytes, struct mup_error *err)
+{
+    const char *operand = args->n_operands ? args->operands[0] : NULL;
+    const char *output = args_text(args, "output");
+
+    *csv = args_text(args, "csv");
+    if (*csv && operand)
+        return mup_fail(err, MUP_USAGE,
+                        "'%s' is one operand too many beside --csv; the result "
+                        "folder is named after -o",
+                        operand);
+    if (!*csv && !operand)
+        return mup_fail(err, MUP_USAGE,
+                        "'report' needs a sweep's folder or a table; usage: "
+                        "mutransfer report DIR | --csv FILE");
+    if (!*csv && path_is_csv(operand))
+        return mup_fail(err, MUP_USAGE,
+                        "'%s' is a table; write 'mutransfer report --csv %s'",
+                        operand, operand);
+    if (!*csv && output)
+        return mup_fail(err, MUP_USAGE,
+                        "-o goes with --csv; the report of a sweep is written "
+                        "into the sweep's folder");
+    if (*csv && !output)
+        return path_report_dir(*csv, dir, bytes, err);
+    output = *csv ? output : operand;
+    if (snprintf(dir, bytes, "%s", output) >= (int)bytes)
+        return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long",
+                        output);
+    return *csv ? MUP_OK : path_expect(dir, PATH_SWEEP_DIR, err);
+}
+
 static int run(const struct args *args, struct mup_error *err)
 {
-    const char *dir = args->operands[0];
     struct report report = { 0 };
     struct terminal terminal;
-    int rc = path_expect(dir, PATH_SWEEP_DIR, err);
+    const char *csv;
+    char dir[1000];
+    int rc = find_places(args, &csv, dir, sizeof(dir), err);
 
+    if (rc == MUP_OK && csv)
+        rc = path_expect_free(dir, PATH_REPORT_DIR, err);
     if (rc != MUP_OK)
         return rc;
     terminal_init(&terminal, args->quiet);
-    rc = report_write(dir, &report, err);
+    rc = csv ? report_write_csv(csv, dir, &report, err)
+             : report_write(dir, &report, err);
     if (rc != MUP_OK && rc != MUP_INCONCLUSIVE)
         return rc;
     draw_all(dir, &terminal);
@@ -147,15 +185,21 @@ static int run(const struct args *args, struct mup_error *err)
 
 const struct verb verb_report = {
     "report",
-    "DIR",
-    1,
+    "DIR | --csv FILE",
+    0,
     1,
     0,
     "optimum per width, drift, regret, verdict, pictures, report.html",
     "Reads a sweep and the coordinate checks and target run beside it, and\n"
-    "writes report.json, report.html and plots/.  Exit code by the verdict on\n"
-    "muP: 0 stable, 1 the optimum drifts, 8 the data does not decide.",
-    "mutransfer report runs/quickstart",
+    "writes report.json, report.html and plots/.  --csv reads the runs of\n"
+    "another trainer: a table with the columns width, lr, loss (empty or nan "
+    "=\n"
+    "diverged) and, where needed, seed and parametrization, in any order.\n"
+    "Exit code by the verdict on muP, without it on the first parametrization\n"
+    "but SP, or on SP alone: 0 stable, 1 the optimum drifts, 8 the data does\n"
+    "not decide.",
+    "mutransfer report runs/quickstart\n"
+    "  mutransfer report --csv configs/example-sweep.csv -o runs/example",
     options,
     run,
 };

@@ -230,6 +230,21 @@ const struct schema run_schema = {
     .n_set = sizeof(((struct run_config *)0)->set),
 };
 
+int run_config_given(const struct run_config *config, const char *key)
+{
+    size_t i = 0;
+
+    for (const struct section *s = run_schema.sections; s->name; s++) {
+        size_t len = strlen(s->name);
+
+        for (const struct field *f = s->fields; f->key; f++, i++)
+            if (!strncmp(key, s->name, len) && key[len] == '.' &&
+                !strcmp(key + len + 1, f->key))
+                return config->set[i] != 0;
+    }
+    return 0;
+}
+
 int64_t config_heads(const struct model_config *m)
 {
     return m->width / m->head_size;

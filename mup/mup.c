@@ -226,8 +226,8 @@ static struct power form_shift(const struct mup_rules *rules, int role)
     static const struct power none = { 0 };
     int class = rules_roles[role].class;
 
-    if (rules->form == MUP_TABLE3)
-        return class == MUP_OUTPUT ? (struct power){ .in = 1 } : none;
+    if (rules->form == MUP_TABLE3 && class == MUP_OUTPUT)
+        return (struct power){ .in = 1 };
     if (rules->form == MUP_TABLE9 && class == MUP_OUTPUT)
         return (struct power){ .in = 0.5 };
     if (rules->form == MUP_TABLE9 &&

@@ -100,9 +100,10 @@ static void put_sentence(FILE *out, const char *text)
         fputc('.', out);
 }
 
-static const char *display_name(const char *parametrization)
+/* Of a result of one parametrization. */
+static void put_name(FILE *out, const json_t *o, const char *key)
 {
-    return strcmp(parametrization, "mup") ? "SP" : "muP";
+    put_text(out, display_name(json_text(o, key)));
 }
 
 static void put_verdict(FILE *out, const char *verdict)
@@ -218,7 +219,9 @@ static void put_verdicts(FILE *out, const json_t *list)
         const json_t *d = json_object_get(p, "drift");
         const json_t *r = json_object_get(p, "regret");
 
-        fprintf(out, "<tr><td>%s<td>", display_name(json_text(p, "name")));
+        fputs("<tr><td>", out);
+        put_name(out, p, "name");
+        fputs("<td>", out);
         put_verdict(out, json_text(p, "verdict"));
         put_number(out, "%+.2f", json_value(d, "value"));
         if (isfinite(json_value(d, "lo")))
@@ -239,7 +242,9 @@ static void put_verdicts(FILE *out, const json_t *list)
     fputs("</table></div>\n", out);
     json_array_foreach(list, i, p)
     {
-        fprintf(out, "<p class=note>%s: ", display_name(json_text(p, "name")));
+        fputs("<p class=note>", out);
+        put_name(out, p, "name");
+        fputs(": ", out);
         put_rich(out, json_text(p, "reason"));
         fputs("; ", out);
         if (isfinite(json_value(json_object_get(p, "drift"), "value"))) {
@@ -251,11 +256,12 @@ static void put_verdicts(FILE *out, const json_t *list)
     }
 }
 
-static void put_optimum(FILE *out, const char *name, const json_t *o)
+static void put_optimum(FILE *out, const json_t *p, const json_t *o)
 {
     int edge = (int)json_value(o, "edge");
 
-    fprintf(out, "<tr><td>%s", name);
+    fputs("<tr><td>", out);
+    put_name(out, p, "name");
     put_number(out, "%g", json_value(o, "width"));
     put_number(out, "2<sup>%.2f</sup>", json_value(o, "log2_lr"));
     fprintf(out, "<td class=n>2<sup>%.2f</sup> to 2<sup>%.2f</sup></td>",
@@ -291,7 +297,7 @@ static void put_optima(FILE *out, const json_t *list)
     {
         json_array_foreach(json_object_get(p, "optima"), k, o)
         {
-            put_optimum(out, display_name(json_text(p, "name")), o);
+            put_optimum(out, p, o);
         }
     }
     fputs(
@@ -362,8 +368,9 @@ static void put_coord(FILE *out, const char *dir, const json_t *checks)
     {
         const json_t *n = json_object_get(c, "counts");
 
-        fprintf(out, "%s%s: ", i ? ", " : "",
-                display_name(json_text(c, "parametrization")));
+        fputs(i ? ", " : "", out);
+        put_name(out, c, "parametrization");
+        fputs(": ", out);
         put_verdict(out, json_text(c, "verdict"));
         fprintf(out, " (%.0f of %.0f slopes fail)", json_value(n, "FAIL"),
                 json_value(n, "FAIL") + json_value(n, "ok") +
@@ -377,11 +384,10 @@ static void put_coord(FILE *out, const char *dir, const json_t *checks)
                 "width. The title tells the step that decides, drawn bold.");
     json_array_foreach(checks, i, c)
     {
-        fprintf(out,
-                "<details%s><summary>%s: the quantities that depend most "
-                "on width</summary>\n",
-                json_array_size(checks) == 1 ? " open" : "",
-                display_name(json_text(c, "parametrization")));
+        fprintf(out, "<details%s><summary>",
+                json_array_size(checks) == 1 ? " open" : "");
+        put_name(out, c, "parametrization");
+        fputs(": the quantities that depend most on width</summary>\n", out);
         put_coord_rows(out, json_object_get(c, "rows"));
         fputs("</details>\n", out);
     }
@@ -488,21 +494,10 @@ static void put_facts(FILE *out, const char *prefix, const json_t *value)
     }
 }
 
-static void put_reproduce(FILE *out, const json_t *report)
+static void put_study(FILE *out, const json_t *study)
 {
-    const json_t *command, *study = json_object_get(report, "study");
-    const char *sweep = json_text(report, "sweep");
-    size_t i;
-
-    fputs("<h2>How to reproduce this</h2>\n<pre>", out);
-    json_array_foreach(json_object_get(report, "commands"), i, command)
-    {
-        put_text(out,
-                 json_string_value(command) ? json_string_value(command) : "");
-        fputc('\n', out);
-    }
     fprintf(out,
-            "</pre>\n<p class=note>%.0f trials: %.0f done, %.0f diverged, %.0f "
+            "<p class=note>%.0f trials: %.0f done, %.0f diverged, %.0f "
             "failed, %.0f waiting. Study made ",
             json_value(study, "trials"), json_value(study, "done"),
             json_value(study, "diverged"), json_value(study, "failed"),
@@ -514,6 +509,42 @@ static void put_reproduce(FILE *out, const json_t *report)
         "<code>-o</code>) the numbers repeat bit for bit on the same "
         "machine.</p>\n",
         out);
+}
+
+static void put_table(FILE *out, const json_t *study, const json_t *csv)
+{
+    fprintf(out,
+            "<p class=note>%.0f runs: %.0f with a loss, %.0f diverged. They "
+            "are the rows of <code>",
+            json_value(study, "trials"), json_value(study, "done"),
+            json_value(study, "diverged"));
+    put_text(out, json_text(csv, "file"));
+    fputs("</code> (XXH3-128 of its bytes: <code>", out);
+    put_text(out, json_text(csv, "xxh3"));
+    fputs("</code>). Paths are relative to the folder the command is run in. "
+          "The same table gives the same numbers.</p>\n",
+          out);
+}
+
+static void put_reproduce(FILE *out, const json_t *report)
+{
+    const json_t *command, *study = json_object_get(report, "study");
+    const json_t *csv = json_object_get(report, "csv");
+    const char *sweep = json_text(report, "sweep");
+    size_t i;
+
+    fputs("<h2>How to reproduce this</h2>\n<pre>", out);
+    json_array_foreach(json_object_get(report, "commands"), i, command)
+    {
+        put_text(out,
+                 json_string_value(command) ? json_string_value(command) : "");
+        fputc('\n', out);
+    }
+    fputs("</pre>\n", out);
+    if (json_is_object(csv))
+        put_table(out, study, csv);
+    else
+        put_study(out, study);
     if (*sweep) {
         fputs("<details><summary>sweep.yaml</summary><pre>", out);
         put_text(out, sweep);

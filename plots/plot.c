@@ -32,6 +32,15 @@ int plot_kind_parse(const char *name, int *kind, struct mup_error *err)
                     "unknown picture '%s'; one of lr, coord, loss, load", name);
 }
 
+const char *display_name(const char *parametrization)
+{
+    if (!strcmp(parametrization, "mup"))
+        return "muP";
+    if (!strcmp(parametrization, "sp"))
+        return "SP";
+    return *parametrization ? parametrization : "all runs";
+}
+
 const char *json_text(const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));

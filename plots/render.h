@@ -30,6 +30,10 @@ int gnuplot_draw(const char *dir, const char *script, const char *file,
 int gnuplot_print(const char *dir, const char *script, char **text,
                   struct mup_error *err);
 
+/* The name of a parametrization as people write it: muP, SP, a label as it
+ * is (any text), "all runs" for "". */
+const char *display_name(const char *parametrization);
+
 /* Members of JSON objects, "" and NaN where absent. */
 const char *json_text(const json_t *o, const char *key);
 double json_value(const json_t *o, const char *key);

@@ -10,18 +10,23 @@
 /* ---- pieces ---------------------------------------------------------------
  */
 
-/* A gnuplot string that executes nothing: single quotes, control characters
- * gone.  A quote inside becomes a typographic one: gnuplot 5.4 takes a doubled
- * quote for the end of the string where it comes first. */
-static void put_quoted(FILE *out, const char *text)
+/* Text inside a gnuplot string that executes nothing: single quotes, control
+ * characters gone.  A quote inside becomes a typographic one: gnuplot 5.4 takes
+ * a doubled quote for the end of the string where it comes first. */
+static void put_inside(FILE *out, const char *text)
 {
-    fputc('\'', out);
     for (const char *p = text; *p; p++) {
         if (*p == '\'')
             fputs("’", out);
         else
             fputc((unsigned char)*p < ' ' ? ' ' : *p, out);
     }
+}
+
+static void put_quoted(FILE *out, const char *text)
+{
+    fputc('\'', out);
+    put_inside(out, text);
     fputc('\'', out);
 }
 
@@ -87,11 +92,6 @@ static void width_color(const struct widths *all, double width, char out[8])
     while (at + 1 < all->n && all->width[at] < width)
         at++;
     series_color(at, all->n, out);
-}
-
-static const char *display_name(const char *parametrization)
-{
-    return strcmp(parametrization, "mup") ? "SP" : "muP";
 }
 
 /* An exponent in superscript digits: 2⁻⁶. */
@@ -192,6 +192,9 @@ static int no_data(const char *what, struct mup_error *err)
 /* ---- learning-rate curves -------------------------------------------------
  */
 
+/* A name that leaves no room for a caption on its line, in bytes. */
+#define LONG_NAME 14
+
 static void put_rate_axis(FILE *out, const json_t *report, int terminal)
 {
     const json_t *axis =
@@ -232,17 +235,19 @@ static void put_loss_axis(FILE *out, const json_t *report)
 static void put_panel_title(FILE *out, const json_t *p, int terminal)
 {
     double drift = json_value(json_object_get(p, "drift"), "value");
-    char title[256];
+    const char *name = display_name(json_text(p, "name"));
 
-    if (terminal == PLOT_DUMB && isfinite(drift)) /* half a screen wide */
-        snprintf(title, sizeof(title), "%s  %s: %+.2f oct/doubling",
-                 display_name(json_text(p, "name")), json_text(p, "verdict"),
-                 drift);
-    else
-        snprintf(title, sizeof(title), "%s   %s",
-                 display_name(json_text(p, "name")), json_text(p, "caption"));
-    fprintf(out, "set title ");
-    put_quoted(out, title);
+    fprintf(out, "set title '");
+    put_inside(out, name);
+    if (terminal == PLOT_DUMB && isfinite(drift)) { /* half a screen wide */
+        fputs("  ", out);
+        put_inside(out, json_text(p, "verdict"));
+        fprintf(out, ": %+.2f oct/doubling'", drift);
+        return;
+    }
+    fputs(strlen(name) > LONG_NAME ? "'.\"\\n\".'" : "   ", out);
+    put_inside(out, json_text(p, "caption"));
+    fputc('\'', out);
 }
 
 /* The curves first .. first + n of lr.dat, and panel's optima. */
@@ -321,23 +326,25 @@ static int script_lr(const json_t *report, int terminal, FILE *out,
 {
     const json_t *list = json_object_get(report, "parametrizations");
     int n = (int)json_array_size(list), first = 0;
-    int stacked = terminal == PLOT_DUMB && columns_of_terminal() < 100;
+    int narrow = terminal == PLOT_DUMB && columns_of_terminal() < 100;
+    int columns = n > 1 && !narrow ? 2 : 1, rows = (n + columns - 1) / columns;
     struct widths all;
 
     if (n == 0)
         return no_data("learning-rate curves", err);
     find_widths(report, &all);
     put_head(out, PLOT_LR, terminal, n > 1 ? 1080 : 620,
-             terminal == PLOT_DUMB ? (stacked ? 44 : 26) : 470);
+             terminal == PLOT_DUMB ? (rows > 1 ? 22 * rows : 26) : 470 * rows);
     put_loss_axis(out, report);
     put_rate_axis(out, report, terminal);
     if (terminal == PLOT_DUMB) {
         fprintf(out,
                 "set datafile missing 'NaN'\nunset ylabel\nunset "
                 "key\nset multiplot layout %d,%d\n",
-                stacked ? n : 1, stacked ? 1 : n);
+                rows, columns);
     } else {
-        fprintf(out, "set bmargin 6\nset multiplot layout 1,%d\n", n);
+        fprintf(out, "set bmargin 6\nset multiplot layout %d,%d\n", rows,
+                columns);
     }
     for (int k = 0; k < n; k++) {
         const json_t *p = json_array_get(list, (size_t)k);
@@ -464,11 +471,13 @@ static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
     put_quoted(out, title + strlen(title) + 1);
     fprintf(out, " tc rgb '%s' offset 0,-0.4\n",
             verdict_color(json_text(p, "verdict")));
-    if (column == 0)
-        fprintf(out, "set ylabel '%s:  mean size'\n",
-                display_name(json_text(p, "parametrization")));
-    else
+    if (column == 0) {
+        fprintf(out, "set ylabel '");
+        put_inside(out, display_name(json_text(p, "parametrization")));
+        fprintf(out, ":  mean size'\n");
+    } else {
         fprintf(out, "unset ylabel\n");
+    }
     fprintf(out, "plot ");
     for (int i = 0; i < n; i++) {
         double step = json_number_value(json_array_get(steps, (size_t)i));
@@ -564,10 +573,9 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
     char c[8];
     size_t i;
 
-    fprintf(out,
-            "set title '%s   best run of each width' tc rgb '#222222'\n"
-            "plot ",
-            display_name(name));
+    fprintf(out, "set title '");
+    put_inside(out, display_name(name));
+    fprintf(out, "   best run of each width' tc rgb '#222222'\nplot ");
     json_array_foreach(blocks, i, b)
     {
         int target = json_is_true(json_object_get(b, "target"));
@@ -587,24 +595,34 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
     fputc('\n', out);
 }
 
+/* Whether block i is the first of its parametrization. */
+static int begins_panel(const json_t *blocks, size_t i)
+{
+    const char *name = json_text(json_array_get(blocks, i), "parametrization");
+
+    for (size_t k = 0; k < i; k++)
+        if (!strcmp(json_text(json_array_get(blocks, k), "parametrization"),
+                    name))
+            return 0;
+    return 1;
+}
+
 static int script_loss(const json_t *report, int terminal, FILE *out,
                        struct mup_error *err)
 {
-    static const char *const names[] = { "sp", "mup" };
     const json_t *blocks = json_object_get(report, "losses"), *b;
-    int has[2] = { 0 };
     struct widths all;
+    int panels = 0;
     size_t i;
 
     find_widths(report, &all);
-
-    json_array_foreach(blocks, i, b)
-        has[strcmp(json_text(b, "parametrization"), "mup") ? 0 : 1] = 1;
-    if (!has[0] && !has[1])
+    for (i = 0; i < json_array_size(blocks); i++)
+        panels += begins_panel(blocks, i);
+    if (panels == 0)
         return no_data("loss curves", err);
-    put_head(out, PLOT_LOSS, terminal, has[0] && has[1] ? 1080 : 620,
+    put_head(out, PLOT_LOSS, terminal, panels > 1 ? 540 * panels : 620,
              terminal == PLOT_DUMB ? 26 : 420);
-    /* One scale for both panels. */
+    /* One scale for all panels. */
     fprintf(out,
             "set datafile missing 'NaN'\n"
             "stats 'loss.dat' using 2 nooutput\n"
@@ -617,10 +635,13 @@ static int script_loss(const json_t *report, int terminal, FILE *out,
                 ? "set key top right samplen 2"
                 : "set ylabel 'training loss (nats per token)'\n"
                   "set key top right samplen 2 tc rgb '#222222'",
-            has[0] + has[1]);
-    for (int k = 0; k < 2; k++)
-        if (has[k])
-            put_loss_panel(out, blocks, names[k], &all, terminal);
+            panels);
+    json_array_foreach(blocks, i, b)
+    {
+        if (begins_panel(blocks, i))
+            put_loss_panel(out, blocks, json_text(b, "parametrization"), &all,
+                           terminal);
+    }
     fprintf(out, "unset multiplot\n");
     return MUP_OK;
 }

@@ -24,7 +24,10 @@
  *                    best_proxy_val_loss} or null
  *   sweep            the text of sweep.yaml
  *   manifest         manifest.json of a trial: program, machine, corpus
- *   commands         [command line that repeats a step] */
+ *   commands         [command line that repeats a step]
+ *   csv              {file, rows, xxh3: XXH3-128 of its bytes} of a table of
+ *                    runs, null for a sweep; what a table cannot know is null
+ *                    or empty */
 #include "sweep/report.h"
 
 #include <math.h>
@@ -37,13 +40,11 @@
 
 #include "model/config.h"
 #include "model/file.h"
+#include "sweep/lint.h"
 #include "sweep/report_commands.h"
 #include "sweep/report_data.h"
 #include "sweep/report_files.h"
 #include "sweep/report_text.h"
-
-#define TOY_WIDTH 256
-#define TOY_STEPS 5000
 
 __attribute__((format(printf, 2, 3))) static void warn(json_t *list,
                                                        const char *format, ...)
@@ -90,13 +91,14 @@ static int has_width(const struct transfer_run *runs, int n, double width)
 
 /* Runs of one parametrization, widths that only diverged left out with one
  * warning each. */
-static int select_runs(const struct report_data *d, int parametrization,
+static int select_runs(const struct report_data *d, int group,
                        struct transfer_run *out, json_t *warnings)
 {
+    char place[128];
     int n = 0;
 
     for (int i = 0; i < d->n; i++)
-        if (d->run[i].parametrization == parametrization)
+        if (d->run[i].group == group)
             out[n++] = (struct transfer_run){ d->run[i].width, d->run[i].lr,
                                               d->run[i].seed, d->run[i].value };
     for (int i = 0; i < d->n; i++) {
@@ -105,10 +107,11 @@ static int select_runs(const struct report_data *d, int parametrization,
 
         if (!has_width(out, n, width) || usable(out, n, width))
             continue;
+        report_place(d->group[group], width, place, sizeof(place));
         warn(warnings,
-             "%s, width %g: every learning rate has a diverged run, so "
-             "the width is left out; add lower rates",
-             mup_parametrization_name(parametrization), width);
+             "%s: every learning rate has a diverged run, so the width is left "
+             "out; add lower rates",
+             place);
         for (int k = 0; k < n; k++)
             if (out[k].width != width)
                 out[kept++] = out[k];
@@ -125,15 +128,18 @@ static int analyse(const struct report_data *d, struct report *r,
 
     if (!runs)
         return mup_fail(err, MUP_SYSTEM, "out of memory for %d runs", d->n);
-    for (int p = MUP_SP; p <= MUP_MUP && rc == MUP_OK; p++) {
-        int k = r->n_parametrizations, n = select_runs(d, p, runs, warnings);
+    for (int g = 0; g < d->n_groups && rc == MUP_OK; g++) {
+        int k = r->n_parametrizations, n = select_runs(d, g, runs, warnings);
 
         if (n == 0)
             continue;
         rc = transfer_analyse(runs, n, 1, &r->transfer[k], err);
-        r->parametrization[k] = p;
+        memcpy(r->name[k], d->group[g], sizeof(r->name[k]));
+        r->group[k] = g;
         r->n_parametrizations++;
     }
+    if (rc != MUP_OK && d->csv)
+        mup_error_prefix(err, "%s: ", d->csv);
     free(runs);
     return rc;
 }
@@ -160,8 +166,7 @@ static json_t *optimum_json(const struct transfer_optimum *o)
         o->degree, "diverged", o->diverged);
 }
 
-static json_t *transfer_json(int parametrization,
-                             const struct transfer_report *t)
+static json_t *transfer_json(const char *name, const struct transfer_report *t)
 {
     json_t *optima = json_array();
     json_t *regret = interval(t->regret, t->regret_lo, t->regret_hi);
@@ -174,11 +179,10 @@ static json_t *transfer_json(int parametrization,
     for (int w = 0; w < t->n_widths; w++)
         json_array_append_new(optima, optimum_json(&t->optimum[w]));
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o}", "name",
-                     mup_parametrization_name(parametrization), "caption",
-                     caption, "verdict", transfer_verdict_name(t->verdict),
-                     "reason", t->reason, "drift",
-                     interval(t->drift, t->drift_lo, t->drift_hi), "regret",
-                     regret, "wider_is_better",
+                     name, "caption", caption, "verdict",
+                     transfer_verdict_name(t->verdict), "reason", t->reason,
+                     "drift", interval(t->drift, t->drift_lo, t->drift_hi),
+                     "regret", regret, "wider_is_better",
                      t->wider_is_better > 0    ? "yes"
                      : t->wider_is_better == 0 ? "no"
                                                : "unknown",
@@ -198,7 +202,7 @@ static json_t *axes_json(const struct report_data *d)
         hi = fmax(hi, log2(r->lr));
         if (!isfinite(r->value))
             continue;
-        best = report_best(d, r->parametrization, r->width);
+        best = report_best(d, r->group, r->width);
         least = fmin(least, r->value);
         if (fabs(log2(r->lr / best->lr)) <= 2.6)
             most = fmax(most, r->value);
@@ -231,11 +235,48 @@ static json_t *study_json(const struct report_data *d)
                      (json_int_t)d->failed, "waiting", (json_int_t)d->waiting);
 }
 
+static void warn_of_optimum(const char *name, const struct transfer_optimum *o,
+                            json_t *list)
+{
+    char place[128];
+
+    report_place(name, o->width, place, sizeof(place));
+    if (o->edge)
+        warn(list,
+             "%s: the optimum lies at the %s end of the grid; extend the grid",
+             place, o->edge < 0 ? "low" : "high");
+    if (o->margin < lint_rule_find("M012")->limit)
+        warn(list, "%s: runs diverge only %.1f octaves above the optimum",
+             place, o->margin);
+}
+
+/* Nothing is said about steps that are not known. */
+static void warn_of_toys(const struct report_data *d, json_t *list)
+{
+    double narrow = INFINITY, steps = INFINITY;
+    double toy_width = lint_rule_find("M001")->limit;
+    double toy_steps = lint_rule_find("M002")->limit;
+
+    for (int i = 0; i < d->n; i++) {
+        narrow = fmin(narrow, d->run[i].width);
+        if (d->run[i].steps > 0)
+            steps = fmin(steps, (double)d->run[i].steps);
+    }
+    if (narrow < toy_width)
+        warn(list,
+             "toy scale: the narrowest proxy has width %g; below %g the laws "
+             "of large width hold only roughly",
+             narrow, toy_width);
+    if (steps < toy_steps)
+        warn(list,
+             "toy scale: the proxies train for %g steps; below %g the best "
+             "learning rate still depends on the length of training",
+             steps, toy_steps);
+}
+
 static void add_warnings(const struct report_data *d, const struct report *r,
                          json_t *list)
 {
-    double narrow = INFINITY, steps = INFINITY;
-
     if (d->note[0])
         warn(list, "%s", d->note);
     if (d->waiting > 0)
@@ -246,36 +287,9 @@ static void add_warnings(const struct report_data *d, const struct report *r,
     if (d->failed > 0)
         warn(list, "%lld trials failed and are left out", (long long)d->failed);
     for (int i = 0; i < r->n_parametrizations; i++)
-        for (int w = 0; w < r->transfer[i].n_widths; w++) {
-            const struct transfer_optimum *o = &r->transfer[i].optimum[w];
-
-            if (o->edge)
-                warn(list,
-                     "%s, width %g: the optimum lies at the %s end of the "
-                     "grid; extend the grid",
-                     mup_parametrization_name(r->parametrization[i]), o->width,
-                     o->edge < 0 ? "low" : "high");
-            if (o->margin < 2)
-                warn(list,
-                     "%s, width %g: runs diverge only %.1f octaves above the "
-                     "optimum",
-                     mup_parametrization_name(r->parametrization[i]), o->width,
-                     o->margin);
-        }
-    for (int i = 0; i < d->n; i++) {
-        narrow = fmin(narrow, d->run[i].width);
-        steps = fmin(steps, (double)d->run[i].steps);
-    }
-    if (narrow < TOY_WIDTH)
-        warn(list,
-             "toy scale: the narrowest proxy has width %g; below %d the laws "
-             "of large width hold only roughly",
-             narrow, TOY_WIDTH);
-    if (steps < TOY_STEPS)
-        warn(list,
-             "toy scale: the proxies train for %g steps; below %d the best "
-             "learning rate still depends on the length of training",
-             steps, TOY_STEPS);
+        for (int w = 0; w < r->transfer[i].n_widths; w++)
+            warn_of_optimum(r->name[i], &r->transfer[i].optimum[w], list);
+    warn_of_toys(d, list);
 }
 
 /* ---- the target -----------------------------------------------------------
@@ -384,6 +398,15 @@ static json_t *file_text(const char *dir, const char *name)
     return o ? o : json_null();
 }
 
+/* Which table it was: the hash tells two of one name apart. */
+static json_t *csv_json(const struct report_data *d)
+{
+    if (!d->csv)
+        return json_null();
+    return json_pack("{s:s, s:I, s:s}", "file", d->csv, "rows",
+                     (json_int_t)d->trials, "xxh3", d->hash);
+}
+
 /* ---- all of it ------------------------------------------------------------
  */
 
@@ -406,6 +429,19 @@ static int write_json(const char *dir, const json_t *root,
     return file_replace_commit(&f, err);
 }
 
+/* A table has points alone. */
+static int write_nothing(const struct report_data *d, json_t *root)
+{
+    static const char *const lists[] = { "losses", "coord", "coord_panels" };
+
+    for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++)
+        json_object_set_new(root, lists[i], json_array());
+    json_object_set_new(root, "load", json_null());
+    json_object_set_new(root, "target", json_null());
+    json_object_set_new(root, "commands", report_commands_csv(d->csv, d->dir));
+    return MUP_OK;
+}
+
 /* Data files, and what report.json says of them. */
 static int write_data(const struct report_data *d, const struct report *r,
                       json_t *root, struct mup_error *err)
@@ -414,6 +450,8 @@ static int write_data(const struct report_data *d, const struct report *r,
     json_t *target = NULL;
     int rc = report_write_curves(d, r, err);
 
+    if (rc == MUP_OK && d->csv)
+        return write_nothing(d, root);
     if (rc == MUP_OK)
         rc = report_write_losses(d, r, &losses, err);
     if (rc == MUP_OK)
@@ -445,8 +483,8 @@ static int write_all(const struct report_data *d, struct report *r,
         report_finding(r);
         add_warnings(d, r, warnings);
         for (int i = 0; i < r->n_parametrizations; i++)
-            json_array_append_new(
-                list, transfer_json(r->parametrization[i], &r->transfer[i]));
+            json_array_append_new(list,
+                                  transfer_json(r->name[i], &r->transfer[i]));
     }
     json_object_set_new(root, "format", json_integer(1));
     json_object_set_new(root, "finding", json_string(r->finding));
@@ -456,28 +494,45 @@ static int write_all(const struct report_data *d, struct report *r,
     json_object_set_new(root, "warnings", warnings);
     if (rc == MUP_OK)
         rc = write_data(d, r, root, err);
-    json_object_set_new(root, "sweep", file_text(d->dir, "sweep.yaml"));
-    json_object_set_new(root, "manifest", manifest_json(d));
+    json_object_set_new(root, "csv", csv_json(d));
+    json_object_set_new(root, "sweep",
+                        d->csv ? json_null() : file_text(d->dir, "sweep.yaml"));
+    json_object_set_new(root, "manifest",
+                        d->csv ? json_null() : manifest_json(d));
     if (rc == MUP_OK)
         rc = write_json(d->dir, root, err);
     json_decref(root);
     return rc;
 }
 
-int report_write(const char *dir, struct report *out, struct mup_error *err)
+/* Closes data. */
+static int write_report(struct report_data *data, struct report *out,
+                        struct mup_error *err)
 {
-    struct report_data data;
-    struct report *r;
-    int rc = report_data_open(dir, &data, err);
+    struct report *r = calloc(1, sizeof(*r));
+    int rc = r ? write_all(data, r, err)
+               : mup_fail(err, MUP_SYSTEM, "out of memory for the report");
 
-    if (rc != MUP_OK)
-        return rc;
-    r = calloc(1, sizeof(*r));
-    rc = r ? write_all(&data, r, err)
-           : mup_fail(err, MUP_SYSTEM, "out of memory for the report");
     if (rc == MUP_OK)
         *out = *r;
     free(r);
-    report_data_close(&data);
+    report_data_close(data);
     return rc;
+}
+
+int report_write(const char *dir, struct report *out, struct mup_error *err)
+{
+    struct report_data data;
+    int rc = report_data_open(dir, &data, err);
+
+    return rc == MUP_OK ? write_report(&data, out, err) : rc;
+}
+
+int report_write_csv(const char *file, const char *dir, struct report *out,
+                     struct mup_error *err)
+{
+    struct report_data data;
+    int rc = report_data_open_csv(file, dir, &data, err);
+
+    return rc == MUP_OK ? write_report(&data, out, err) : rc;
 }

@@ -214,20 +214,48 @@ static void put_lines(FILE *out, const char *dir, const json_t *checks)
     fputc('\n', out);
 }
 
-json_t *report_commands(const char *dir, const json_t *checks)
+/* Takes text: a line a command. */
+static json_t *lines(char *text)
 {
     json_t *list = json_array();
-    char *text = NULL, *line, *next;
+    char *line = text, *next;
+
+    for (; (next = strchr(line, '\n')) != NULL; line = next + 1)
+        json_array_append_new(list, json_stringn(line, (size_t)(next - line)));
+    free(text);
+    return list;
+}
+
+json_t *report_commands(const char *dir, const json_t *checks)
+{
+    char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
 
     if (!out)
-        return list;
+        return json_array();
     put_lines(out, dir, checks);
     if (fclose(out) == 0)
-        for (line = text; (next = strchr(line, '\n')) != NULL; line = next + 1)
-            json_array_append_new(list,
-                                  json_stringn(line, (size_t)(next - line)));
+        return lines(text);
     free(text);
-    return list;
+    return json_array();
+}
+
+json_t *report_commands_csv(const char *file, const char *dir)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+
+    if (!out)
+        return json_array();
+    fputs("mutransfer report --csv ", out);
+    put_word(out, file);
+    fputs(" -o ", out);
+    put_word(out, dir);
+    fputc('\n', out);
+    if (fclose(out) == 0)
+        return lines(text);
+    free(text);
+    return json_array();
 }

@@ -10,4 +10,7 @@
  * them.  Only files that exist are named. */
 json_t *report_commands(const char *dir, const json_t *checks);
 
+/* The one command of a report on a table. */
+json_t *report_commands_csv(const char *file, const char *dir);
+
 #endif

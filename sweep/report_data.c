@@ -54,7 +54,7 @@ static int add_run(struct report_data *d, const struct trial *t,
     rc = run_config_load(path, NULL, 0, &config, err);
     if (rc != MUP_OK)
         return rc;
-    r->parametrization = t->parametrization;
+    r->group = t->parametrization;
     r->width = (double)t->width;
     r->lr = config.train.lr;
     r->seed = t->seed;
@@ -93,7 +93,7 @@ static void name_metric(struct report_data *d, const struct trial *t, int64_t n)
                          : "training loss (nats per token)");
 }
 
-/* Rates of one curve of the slice, at the width and parametrization of a. */
+/* Rates of one curve of the slice, at the width and in the group of a. */
 static int rates_of(const struct report_data *d, const struct report_run *a)
 {
     int n = 0;
@@ -103,15 +103,24 @@ static int rates_of(const struct report_data *d, const struct report_run *a)
         int seen = 0;
 
         if (r->slice != a->slice || r->width != a->width ||
-            r->parametrization != a->parametrization)
+            r->group != a->group)
             continue;
         for (int k = 0; k < i && !seen; k++)
             seen = d->run[k].slice == a->slice && d->run[k].lr == r->lr &&
-                   d->run[k].width == a->width &&
-                   d->run[k].parametrization == a->parametrization;
+                   d->run[k].width == a->width && d->run[k].group == a->group;
         n += !seen;
     }
     return n;
+}
+
+/* Groups of a study have the numbers of libmup. */
+static void name_groups(struct report_data *d)
+{
+    const char *name;
+
+    while (d->n_groups < REPORT_MAX_GROUPS &&
+           strcmp(name = mup_parametrization_name(d->n_groups), "unknown"))
+        snprintf(d->group[d->n_groups++], REPORT_NAME_BYTES, "%s", name);
 }
 
 /* Where other hyperparameters vary too, the curves are those at the best
@@ -124,15 +133,18 @@ static void choose_slice(struct report_data *d)
     uint64_t slice;
 
     for (int i = 0; i < d->n; i++) {
+        int group = d->run[i].group;
+
         slices += d->run[i].slice != d->run[0].slice;
-        top = d->run[i].parametrization > top ? d->run[i].parametrization : top;
+        if (top != MUP_MUP && (group > top || group == MUP_MUP))
+            top = group;
     }
     if (d->n == 0 || slices == 1)
         return;
     for (int i = 0; i < d->n; i++) {
         const struct report_run *r = &d->run[i];
 
-        if (!isfinite(r->value) || r->parametrization != top)
+        if (!isfinite(r->value) || r->group != top)
             continue;
         if (!best || r->width > best->width ||
             (r->width == best->width && r->value < best->value))
@@ -187,6 +199,7 @@ int report_data_open(const char *dir, struct report_data *out,
     }
     if (rc == MUP_OK) {
         name_metric(&d, trials, n);
+        name_groups(&d);
         choose_slice(&d);
         *out = d;
     } else {

@@ -1,37 +1,53 @@
-/* What a report is made from: the finished trials of a study as points
- * (parametrization, width, learning rate, seed, value), and the logged steps
- * of single runs. */
+/* What a report is made from: runs as points (parametrization, width, learning
+ * rate, seed, value), either the finished trials of a study or the rows of a
+ * table, and the logged steps of single runs. */
 #ifndef SWEEP_REPORT_DATA_H
 #define SWEEP_REPORT_DATA_H
 
 #include <jansson.h>
 
-#include "sweep/transfer.h"
+#include "sweep/report.h"
 
 struct report_run {
-    int64_t trial; /* whose folder holds the run */
-    int parametrization;
+    int64_t trial; /* whose folder holds the run; 0 = a row of a table */
+    int group;     /* its parametrization */
     double width;
     double lr;
     int64_t seed;
     double value;    /* the metric; NaN = diverged */
     double val_loss; /* nats per token; NaN = diverged */
-    int64_t steps;
-    uint64_t slice; /* equal where all other hyperparameters are */
+    int64_t steps;   /* 0 = unknown */
+    uint64_t slice;  /* equal where all other hyperparameters are */
 };
 
 struct report_data {
-    const char *dir;        /* borrowed */
+    const char *dir;        /* borrowed; where the results go */
+    const char *csv;        /* borrowed; the table, NULL for a study in dir */
     struct report_run *run; /* finished or diverged, of the chosen slice */
     int n;
+    /* Parametrizations by name: all that libmup knows, or those of the table in
+     * the order in which they appear. */
+    int n_groups;
+    char group[REPORT_MAX_GROUPS][REPORT_NAME_BYTES];
     int64_t trials, done, diverged, failed, waiting;
     char name[256], created[64];
     char metric[64];
+    char hash[33];  /* of the table's bytes */
     char note[256]; /* which slice was chosen, "" if there is one only */
 };
 
 int report_data_open(const char *dir, struct report_data *out,
                      struct mup_error *err);
+
+#define REPORT_CSV_MAX_RUNS 20000
+
+/* A table of runs (csv.h) with the columns width, lr and loss, and optionally
+ * seed and parametrization.  A loss that is empty, nan or infinite is a run
+ * that diverged.  Names of parametrizations that libmup knows are taken in any
+ * case ("muP"), others are labels.  Without a seed column no run may stand
+ * twice.  dir and file are borrowed. */
+int report_data_open_csv(const char *file, const char *dir,
+                         struct report_data *out, struct mup_error *err);
 void report_data_close(struct report_data *d);
 
 /* The logged steps of a run folder, {0} where there are none.  A step that a

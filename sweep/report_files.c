@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/file.h"
 #include "sweep/fit.h"
+#include "sweep/report_text.h"
 
 #define MAX_POINTS 400 /* of a loss curve */
 #define MAX_STEPS  160 /* columns of the heat map */
@@ -41,16 +42,16 @@ static void put(FILE *out, double value, char end)
         fprintf(out, "NaN%c", end);
 }
 
-const struct report_run *report_best(const struct report_data *data,
-                                     int parametrization, double width)
+const struct report_run *report_best(const struct report_data *data, int group,
+                                     double width)
 {
     const struct report_run *best = NULL;
 
     for (int i = 0; i < data->n; i++) {
         const struct report_run *r = &data->run[i];
 
-        if (r->parametrization == parametrization && r->width == width &&
-            isfinite(r->value) && (!best || r->value < best->value))
+        if (r->group == group && r->width == width && isfinite(r->value) &&
+            (!best || r->value < best->value))
             best = r;
     }
     return best;
@@ -88,8 +89,8 @@ static void put_rate(FILE *out, const struct report_run **run, int n)
     fprintf(out, "%d %d\n", sound, n - sound);
 }
 
-static int put_curve(FILE *out, const struct report_data *data,
-                     int parametrization, double width, struct mup_error *err)
+static int put_curve(FILE *out, const struct report_data *data, int group,
+                     double width, struct mup_error *err)
 {
     const struct report_run **run = calloc((size_t)data->n + 1, sizeof(*run));
     int n = 0;
@@ -97,12 +98,11 @@ static int put_curve(FILE *out, const struct report_data *data,
     if (!run)
         return mup_fail(err, MUP_SYSTEM, "out of memory for %d runs", data->n);
     for (int i = 0; i < data->n; i++)
-        if (data->run[i].parametrization == parametrization &&
-            data->run[i].width == width)
+        if (data->run[i].group == group && data->run[i].width == width)
             run[n++] = &data->run[i];
     qsort(run, (size_t)n, sizeof(*run), by_rate);
     fprintf(out, "# %s width %g: lr loss sem seeds diverged\n",
-            mup_parametrization_name(parametrization), width);
+            report_display_name(data->group[group]), width);
     for (int i = 0, j; i < n; i = j) {
         for (j = i; j < n && run[j]->lr == run[i]->lr; j++)
             ;
@@ -123,7 +123,7 @@ static int write_lr(const struct report_data *data, const struct report *r,
         return rc;
     for (int i = 0; i < r->n_parametrizations && rc == MUP_OK; i++)
         for (int w = 0; w < r->transfer[i].n_widths && rc == MUP_OK; w++)
-            rc = put_curve(f.out, data, r->parametrization[i],
+            rc = put_curve(f.out, data, r->group[i],
                            r->transfer[i].optimum[w].width, err);
     if (rc == MUP_OK)
         return file_replace_commit(&f, err);
@@ -132,11 +132,11 @@ static int write_lr(const struct report_data *data, const struct report *r,
 }
 
 /* The polynomial inside its window: beyond it means nothing. */
-static void put_fit(FILE *out, int parametrization,
+static void put_fit(FILE *out, const char *name,
                     const struct transfer_optimum *o)
 {
-    fprintf(out, "# %s width %g: lr loss\n",
-            mup_parametrization_name(parametrization), o->width);
+    fprintf(out, "# %s width %g: lr loss\n", report_display_name(name),
+            o->width);
     for (int i = 0; i < FIT_POINTS && o->degree > 0; i++) {
         double x =
             o->window_lo + (o->window_hi - o->window_lo) * i / (FIT_POINTS - 1);
@@ -159,7 +159,7 @@ static int write_fit(const struct report_data *data, const struct report *r,
         return rc;
     for (int i = 0; i < r->n_parametrizations; i++)
         for (int w = 0; w < r->transfer[i].n_widths; w++)
-            put_fit(f.out, r->parametrization[i], &r->transfer[i].optimum[w]);
+            put_fit(f.out, r->name[i], &r->transfer[i].optimum[w]);
     return file_replace_commit(&f, err);
 }
 
@@ -173,7 +173,7 @@ static int write_optimum(const struct report_data *data, const struct report *r,
         return rc;
     for (int i = 0; i < r->n_parametrizations; i++) {
         fprintf(f.out, "# %s: width lr lo hi loss edge degree\n",
-                mup_parametrization_name(r->parametrization[i]));
+                report_display_name(r->name[i]));
         for (int w = 0; w < r->transfer[i].n_widths; w++) {
             const struct transfer_optimum *o = &r->transfer[i].optimum[w];
 
@@ -231,7 +231,7 @@ static void put_losses(FILE *out, const struct report_series *s)
 }
 
 static int put_run(FILE *out, const char *path, const char *label,
-                   int parametrization, double width, json_t *blocks,
+                   const char *name, double width, json_t *blocks,
                    struct mup_error *err)
 {
     struct report_series s;
@@ -243,10 +243,9 @@ static int put_run(FILE *out, const char *path, const char *label,
         fprintf(out, "# %s: tokens loss val_loss\n", label);
         put_losses(out, &s);
         rc = json_array_append_new(
-            blocks,
-            json_pack("{s:s, s:s, s:f, s:b}", "label", label, "parametrization",
-                      mup_parametrization_name(parametrization), "width", width,
-                      "target", !strncmp(label, "target", 6)));
+            blocks, json_pack("{s:s, s:s, s:f, s:b}", "label", label,
+                              "parametrization", name, "width", width, "target",
+                              !strncmp(label, "target", 6)));
         if (rc)
             rc = mup_fail(err, MUP_SYSTEM, "out of memory for '%s'", path);
     }
@@ -258,23 +257,23 @@ static int put_all_runs(FILE *out, const struct report_data *data,
                         const struct report *r, json_t *blocks,
                         struct mup_error *err)
 {
-    char path[1100], label[64];
+    char path[1100], label[REPORT_NAME_BYTES + 32];
     struct run_config config;
     int rc = MUP_OK;
 
     for (int i = 0; i < r->n_parametrizations; i++)
         for (int w = 0; w < r->transfer[i].n_widths && rc == MUP_OK; w++) {
-            int p = r->parametrization[i];
             double width = r->transfer[i].optimum[w].width;
-            const struct report_run *best = report_best(data, p, width);
+            const struct report_run *best =
+                report_best(data, r->group[i], width);
 
             if (!best)
                 continue;
             snprintf(path, sizeof(path), "%s/trials/%lld/metrics.jsonl",
                      data->dir, (long long)best->trial);
-            snprintf(label, sizeof(label), "%s %g", p == MUP_MUP ? "muP" : "SP",
-                     width);
-            rc = put_run(out, path, label, p, width, blocks, err);
+            snprintf(label, sizeof(label), "%s %g",
+                     report_display_name(r->name[i]), width);
+            rc = put_run(out, path, label, r->name[i], width, blocks, err);
         }
     snprintf(path, sizeof(path), "%s/target/config.yaml", data->dir);
     if (rc != MUP_OK || access(path, F_OK) != 0)
@@ -282,7 +281,8 @@ static int put_all_runs(FILE *out, const struct report_data *data,
     rc = run_config_load(path, NULL, 0, &config, err);
     snprintf(path, sizeof(path), "%s/target/metrics.jsonl", data->dir);
     if (rc == MUP_OK)
-        rc = put_run(out, path, "target", config.mup.parametrization,
+        rc = put_run(out, path, "target",
+                     mup_parametrization_name(config.mup.parametrization),
                      (double)config.model.width, blocks, err);
     return rc;
 }
@@ -391,11 +391,11 @@ static int open_load_run(const struct report_data *data, const struct report *r,
         if (t->n_widths == 0)
             continue;
         width = t->optimum[t->n_widths - 1].width;
-        best = report_best(data, r->parametrization[i], width);
+        best = report_best(data, r->group[i], width);
         if (!best)
             continue;
-        snprintf(label, bytes, "%s width %g",
-                 r->parametrization[i] == MUP_MUP ? "muP" : "SP", width);
+        snprintf(label, bytes, "%s width %g", report_display_name(r->name[i]),
+                 width);
         snprintf(path, sizeof(path), "%s/trials/%lld/metrics.jsonl", data->dir,
                  (long long)best->trial);
         return report_series_open(path, s, err);
@@ -408,7 +408,7 @@ int report_write_load(const struct report_data *data, const struct report *r,
 {
     struct report_series s;
     struct file_replace f;
-    char label[64];
+    char label[REPORT_NAME_BYTES + 32];
     const json_t *load = NULL;
     int layers, experts, rc;
 

@@ -44,7 +44,7 @@ int report_write_coord(const char *dir, json_t **checks, json_t **panels,
 json_t *report_number(double value);
 
 /* The run with the lowest value of a curve, or NULL. */
-const struct report_run *report_best(const struct report_data *data,
-                                     int parametrization, double width);
+const struct report_run *report_best(const struct report_data *data, int group,
+                                     double width);
 
 #endif

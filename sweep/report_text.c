@@ -17,19 +17,46 @@ __attribute__((format(printf, 2, 3))) static void say(struct report *r,
     va_end(args);
 }
 
-static const char *display_name(int parametrization)
+const char *report_display_name(const char *name)
 {
-    return parametrization == MUP_MUP ? "muP" : "SP";
+    if (!strcmp(name, mup_parametrization_name(MUP_MUP)))
+        return "muP";
+    if (!strcmp(name, mup_parametrization_name(MUP_SP)))
+        return "SP";
+    return *name ? name : "all runs";
+}
+
+void report_place(const char *name, double width, char *out, size_t bytes)
+{
+    snprintf(out, bytes, "%s%swidth %g", name, *name ? ", " : "", width);
 }
 
 int report_main(const struct report *r)
 {
-    int found = -1;
+    int other = -1;
 
-    for (int i = 0; i < r->n_parametrizations; i++)
-        if (found < 0 || r->parametrization[i] == MUP_MUP)
-            found = i;
-    return found;
+    for (int i = 0; i < r->n_parametrizations; i++) {
+        if (!strcmp(r->name[i], mup_parametrization_name(MUP_MUP)))
+            return i;
+        if (other < 0 && strcmp(r->name[i], mup_parametrization_name(MUP_SP)))
+            other = i;
+    }
+    return other < 0 && r->n_parametrizations > 0 ? 0 : other;
+}
+
+/* " under muP", or nothing where the runs have no name. */
+struct under {
+    char text[REPORT_NAME_BYTES + 8];
+};
+
+static struct under under(const char *name)
+{
+    struct under u = { "" };
+
+    if (*name)
+        snprintf(u.text, sizeof(u.text), " under %s",
+                 report_display_name(name));
+    return u;
 }
 
 static const char *moves(const struct transfer_report *t)
@@ -58,21 +85,22 @@ static void say_main(struct report *r, const char *name,
                      const struct transfer_report *t)
 {
     if (t->verdict == TRANSFER_STABLE) {
-        say(r, "The best learning rate stays at 2^%.1f under %s (",
-            t->optimum[0].log2_lr, name);
+        say(r, "The best learning rate stays at 2^%.1f%s (",
+            t->optimum[0].log2_lr, under(name).text);
         say_interval(r, t);
         say(r, ")");
     } else if (t->verdict == TRANSFER_DRIFTS) {
         say(r,
-            "Under %s the best learning rate %s by %.2f octaves per doubling "
+            "%s%s%she best learning rate %s by %.2f octaves per doubling "
             "of width (95 %% interval %+.2f to %+.2f), so it cannot be carried "
             "to a wider model as it is",
-            name, moves(t), fabs(t->drift), t->drift_lo, t->drift_hi);
+            *name ? "Under " : "", *name ? report_display_name(name) : "",
+            *name ? " t" : "T", moves(t), fabs(t->drift), t->drift_lo,
+            t->drift_hi);
     } else {
         say(r,
-            "These runs do not decide whether the best learning rate stays "
-            "under %s (",
-            name);
+            "These runs do not decide whether the best learning rate stays%s (",
+            under(name).text);
         say_interval(r, t);
         say(r, ")");
         say_edge(r, t);
@@ -120,18 +148,18 @@ static void say_regret(struct report *r, const struct transfer_report *t,
     if (isnan(t->regret))
         return;
     if (isinf(t->regret))
-        say(r, "; under %s the rate tuned at width %g makes width %g diverge",
-            name, from, to);
+        say(r, ";%s the rate tuned at width %g makes width %g diverge",
+            under(name).text, from, to);
     else if (t->regret < 5e-5)
         say(r,
-            "; under %s the rate tuned at width %g and carried to width %g "
-            "costs less than 0.01 %% of loss",
-            name, from, to);
+            ";%s the rate tuned at width %g and carried to width %g costs less "
+            "than 0.01 %% of loss",
+            under(name).text, from, to);
     else
         say(r,
-            "; under %s the rate tuned at width %g and carried to width %g "
-            "costs %.2g %% of loss",
-            name, from, to, 100 * t->regret);
+            ";%s the rate tuned at width %g and carried to width %g costs "
+            "%.2g %% of loss",
+            under(name).text, from, to, 100 * t->regret);
 }
 
 void report_finding(struct report *r)
@@ -147,20 +175,19 @@ void report_finding(struct report *r)
         return;
     }
     t = &r->transfer[k];
-    name = display_name(r->parametrization[k]);
+    name = r->name[k];
     if (t->n_widths < 2) {
         say(r,
-            "The best learning rate under %s at width %g is 2^%.1f (95 %% "
-            "interval 2^%.1f to 2^%.1f); a single width says nothing about "
-            "transfer.",
-            name, t->optimum[0].width, t->optimum[0].log2_lr,
+            "The best learning rate%s at width %g is 2^%.1f (95 %% interval "
+            "2^%.1f to 2^%.1f); a single width says nothing about transfer.",
+            under(name).text, t->optimum[0].width, t->optimum[0].log2_lr,
             t->optimum[0].log2_lr_lo, t->optimum[0].log2_lr_hi);
         return;
     }
     say_main(r, name, t);
     for (int i = 0; i < r->n_parametrizations; i++)
         if (i != k)
-            say_control(r, display_name(r->parametrization[i]), &r->transfer[i],
+            say_control(r, report_display_name(r->name[i]), &r->transfer[i],
                         t->verdict);
     say_regret(r, t, name);
     say(r, ".");

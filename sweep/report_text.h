@@ -17,8 +17,15 @@ void report_caption(const struct transfer_report *t, char *out, size_t bytes);
  * the only answer where it is no number. */
 void report_regret(const struct transfer_report *t, char *out, size_t bytes);
 
-/* Index of the parametrization the finding is about: muP, else the first;
- * -1 for none. */
+/* Index of the parametrization whose verdict counts, which the finding is
+ * about: muP, else the first that is not SP (a control, known to drift), else
+ * SP; -1 for none. */
 int report_main(const struct report *r);
+
+/* As people write it: muP, SP, a label as it is, "all runs" for "". */
+const char *report_display_name(const char *name);
+
+/* What a sentence about one width begins with: "mup, width 64". */
+void report_place(const char *name, double width, char *out, size_t bytes);
 
 #endif

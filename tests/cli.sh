@@ -77,6 +77,8 @@ same "docs/cli.md is current (make docs)" "$top/docs/cli.md" \
     "$m" help cli-reference
 same "docs/config.md is current (make docs)" "$top/docs/config.md" \
     "$m" help config
+same "docs/lint.md is current (make docs)" "$top/docs/lint.md" \
+    "$m" help rules-reference
 "$m" show config $tiny >resolved.yaml
 same "a resolved config parses to itself" resolved.yaml \
     "$m" show config resolved.yaml
@@ -125,6 +127,12 @@ t "falling widths are refused" 2 'rising order' \
 t "a width that heads do not divide is refused" 2 'widths: .*multiple' \
     "$m" coord-check $tiny --widths 32,40
 t "unknown help is explained" 2 "no help on 'nonsense'" "$m" help nonsense
+t "help takes one topic" 2 "one operand too many" "$m" help config train
+t "the rules of the linter are listed" 0 '^  M012  warning  ' "$m" help rule
+t "a rule has a page" 0 '^what to do ' "$m" help rule M012
+t "... found in any case" 0 '^M012  ' "$m" help rule m012
+t "an unknown rule names the nearest" 2 "no rule 'M999'; the nearest is 'M090'" \
+    "$m" help rule M999
 t "a full disk at stdout is noticed" 3 'cannot write to standard output' \
     bash -c "'$m' help config >/dev/full"
 
@@ -416,11 +424,31 @@ t "an unknown picture" 2 'lr' "$m" plot pie study
 t "an unknown terminal" 2 'png, svg, dumb' "$m" plot lr study --term crt
 t "lint passes" 0 '^0 errors' "$m" lint sweep.yaml target.yaml
 t "lint of the folder passes" 0 '^0 errors' "$m" lint study target.yaml
-t "lint finds a fixed key" 1 'error +model.experts' \
+t "... knows what its report says" 0 'M0(10|11|12|13|7[0-3]) ' \
+    "$m" lint study target.yaml
+t "lint names keys that may differ, with their class" 0 \
+    'model.width +32\|64 -> 128 +S, scaled by rule' \
+    "$m" lint sweep.yaml target.yaml
+t "lint finds other experts" 1 '^error +M050 ' \
     "$m" lint sweep.yaml target.yaml --model.experts=8
-t "transfer refuses a fixed key" 1 'model.experts \(fixed\)' \
+t "lint finds a width that does not divide" 1 '^error +M080 ' \
+    "$m" lint sweep.yaml target.yaml --model.width=100
+t "lint speaks JSON" 0 '"id": "M001"' "$m" lint study target.yaml --json
+t "... with errors too" 1 '"errors": 1' \
+    "$m" lint study target.yaml --model.experts=8 --json
+t "lint of nothing" 3 'No such file' "$m" lint nope.yaml target.yaml
+t "lint of a folder that holds nothing" 2 'neither a sweep' \
+    "$m" lint configs target.yaml
+t "a sweep file is no target" 2 'a run config is needed' \
+    "$m" lint study sweep.yaml
+if command -v python3 >/dev/null; then
+    t "... which parses" 0 '' bash -c "'$m' lint study target.yaml --json |
+        python3 -m json.tool"
+fi
+t "transfer refuses other experts" 1 'error: M050 .model.experts. \(fixed\)' \
     "$m" transfer study target.yaml --model.experts=8 -o out.yaml
-t "transfer refuses another learning rate" 1 'train.lr \(transfer\)' \
+t "transfer refuses another learning rate" 1 \
+    "error: M014 'train.lr' \(transfer\)" \
     "$m" transfer study target.yaml --train.lr=0.3 -o out.yaml
 t "... and writes nothing" 1 '' test -e out.yaml
 t "transfer wants an output" 2 'add -o' "$m" transfer study target.yaml
@@ -429,11 +457,73 @@ t "transfer does not overwrite the target" 2 'overwrite' \
 t "transfer writes the target" 0 'carried unchanged: train.lr = ' \
     "$m" transfer study target.yaml -o out.yaml
 t "... with its provenance" 0 '"trial": [0-9]+' cat out.transfer.json
-t "... which lints clean" 0 '^0 errors, 4 warnings' "$m" lint study out.yaml
+t "... which lints clean" 0 '^0 errors' "$m" lint study out.yaml
+t "... and has the linter's warnings" 0 '"id": "M001"' cat out.transfer.json
+t "launch says what speaks against it" 0 '^warning: M001 ' \
+    "$m" launch out.yaml -n
+t "launch refuses what transfer would" 1 "error: M014 'train.lr'" \
+    "$m" launch out.yaml -n --train.lr=0.3
+sed 's/"sweep_dir": "study"/"sweep_dir": "gone"/' out.transfer.json \
+    >gone.transfer.json
+cp out.yaml gone.yaml
+t "launch without the sweep asks about the target alone" 0 \
+    "note: the sweep 'gone'" "$m" launch gone.yaml -n --train.lr=0.3
+t "launch of a config of one's own works" 0 'bytes planned' "$m" launch $tiny -n
 t "launch trains it" 0 'trained 50 steps' \
     "$m" launch out.yaml --local 1 -q -o study/target
 t "transfer from an empty folder" 2 'neither' \
     "$m" transfer configs target.yaml -o out.yaml
+
+# ---- a table of someone else's runs ----------------------------------------------------
+# The command that docs/report.md gives, and the rows it shows.
+doc=$(grep -oE '^    mutransfer report --csv .*' "$top/docs/report.md" | head -n 1)
+t "the documents' command on a table" 0 '^mup: stable' \
+    bash -c "${doc/    mutransfer/\"$m\"}"
+t "... shows the drift of the control" 1 '"verdict": "drifts"' bash -c "
+    grep -v mup configs/example-sweep.csv >sp.csv; '$m' report --csv sp.csv --json"
+for file in report.json report.html plots/lr.dat plots/fit.dat plots/optimum.dat; do
+    t "... leaves $file" 0 '' test -s runs/example/$file
+done
+if command -v gnuplot >/dev/null 2>&1; then
+    t "... leaves pictures" 0 '' test -s runs/example/plots/lr.svg -a \
+        -s runs/example/plots/lr.png -a -s runs/example/plots/lr.gp
+fi
+if diff <(sed -n '/^```$/,/^```$/p' "$top/docs/report.md" | grep '^[ps].*,') \
+    <(grep -v '^#' configs/example-sweep.csv | head -n 5) >diff.txt; then
+    ok "the documents show the first rows of the example"
+else
+    not_ok "the documents show the first rows of the example" "$(cat diff.txt)"
+fi
+printf 'width,lr,loss\n64,1e-3,3\n64,2e-3,2.9\n64,4e-3,\n' >one.csv
+t "a table of one width does not decide" 8 'single width' \
+    "$m" report --csv one.csv
+t "... goes beside the table" 0 '"format": 1' cat one-report/report.json
+t "... its picture can be drawn anew" 0 'set title' \
+    "$m" plot lr one-report --script
+t "... is no folder of a sweep" 2 'holds a report alone' \
+    "$m" status one-report
+t "a misspelt column has its line and remedy" 2 \
+    "bad.csv:1: there is no column 'lr'; if it is 'learning_rate'" bash -c "
+    sed 's/lr/learning_rate/' one.csv >bad.csv; '$m' report --csv bad.csv"
+t "a cell that is no number has its line" 2 "bad.csv:3: loss: '2,9' is not" \
+    bash -c "sed 's/2\.9/\"2,9\"/' one.csv >bad.csv
+    '$m' report --csv bad.csv"
+t "a run that stands twice has both lines" 2 'bad.csv:5: .*line 3' bash -c "
+    (cat one.csv; echo 64,2e-3,2.9) >bad.csv; '$m' report --csv bad.csv"
+t "... and leaves no folder" 1 '' test -e bad-report
+t "no such table" 3 'nope.csv.*No such file' "$m" report --csv nope.csv
+t "a table is not put into a sweep" 2 'holds a sweep' \
+    "$m" report --csv one.csv -o study
+t "a table is not put into a run" 2 'holds a training run' \
+    "$m" report --csv one.csv -o run
+t "a run is not put beside a table's report" 2 'holds a report already' \
+    "$m" train $tiny -o one-report
+t "a table without --csv is explained" 2 'report --csv one.csv' \
+    "$m" report one.csv
+t "a table and a folder are too much" 2 'one operand too many' \
+    "$m" report study --csv one.csv
+t "-o belongs to --csv" 2 'goes with --csv' "$m" report study -o x
+t "report of nothing says what it takes" 2 'DIR \| --csv FILE' "$m" report
 
 # Two drivers, and a driver that dies.
 slow=(sweep sweep.yaml -q -o two -j 2 --train.steps=400)

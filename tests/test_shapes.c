@@ -406,87 +406,86 @@ static void a_bad_file_of_base_shapes_is_refused(void **state)
 
 #define BAD(more) "[{\"name\":\"t\"," more "}]"
 
+static const struct {
+    const char *text, *says;
+} refusals[] = {
+    { "", "s.json:1: not JSON" },
+    { "[\n{\n", "s.json:" },
+    { "[{\"name\":\"a\",\"name\":\"b\"}]", "s.json:1: not JSON: duplicate" },
+    { "{}", "s.json: no list of tensors" },
+    { "[]", "s.json: no list of tensors" },
+    { "[3]", "s.json: entry 0 is no object" },
+    { "[{}]", "s.json: entry 0 is no object with a \"name\"" },
+    { "[{\"name\":\"\"}]", "tensor '': its name is empty" },
+    { "[{\"name\":\"a\\n\"}]", "its name holds a control character" },
+    { BAD("\"base\":1"), "s.json: tensor 't': unknown key \"base\"" },
+    { BAD("\"role\":\"hidden\""), "tensor 't': no \"shape\"" },
+    { BAD("\"shape\":3"), "tensor 't': \"shape\" is no list" },
+    { BAD("\"shape\":[1,2,3,4]"), "tensor 't': it has rank 4" },
+    { BAD("\"shape\":[8,0]"), "dimension 1 of its shape is 0, must be" },
+    { BAD("\"shape\":[-8]"), "dimension 0 of its shape is -8, must be" },
+    { BAD("\"shape\":[8.0]"), "dimension 0 of its shape is no whole" },
+    { BAD("\"shape\":[99999999999999999999]"), "s.json:1: not JSON" },
+    { BAD("\"shape\":[4294967296,4294967296]"), "more than 2^63 - 1" },
+    { BAD("\"shape\":[8]"), "tensor 't': no \"base_shape\"" },
+    { BAD("\"shape\":[8],\"base_shape\":8"), "\"base_shape\" is no list" },
+    { BAD("\"shape\":[8],\"base_shape\":[8,8]"),
+      "its base shape has 2 dimensions, its shape has 1" },
+    { BAD("\"shape\":[8],\"base_shape\":[0]"),
+      "dimension 0 of its base_shape is 0" },
+    { BAD("\"shape\":[8],\"base_shape\":[\"4\"]"),
+      "dimension 0 of its base_shape is no whole number" },
+    { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":1"),
+      "\"role\" is no text" },
+    { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":\"gain\""),
+      "unknown role 'gain'; one of input, hidden" },
+    { BAD("\"shape\":[8],\"base_shape\":[4],\"in_block\":1"),
+      "\"in_block\" is neither true nor false" },
+    { BAD("\"shape\":[9,8],\"base_shape\":[null,4]"),
+      "tensor 't': base_shape [null, 4] fits an embedding" },
+    { BAD("\"shape\":[3,9,8],\"base_shape\":[null,3,4]"),
+      "neither its name nor a rank of 3" },
+    { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":\"fixed\""),
+      "it has the role 'fixed', but a dimension grows" },
+    { BAD("\"shape\":[8],\"base_shape\":[null],\"role\":\"vector\""),
+      "'vector', but its last dimension does not grow" },
+    { BAD("\"shape\":[],\"base_shape\":[],\"role\":\"vector\""),
+      "'vector', but a vector has the shape [n]" },
+    { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":\"input\""),
+      "'input', but an input has the shape" },
+    { BAD("\"shape\":[8,8],\"base_shape\":[4,4],\"role\":\"input\""),
+      "'input', but both dimensions grow" },
+    { BAD("\"shape\":[8,8],\"base_shape\":[null,null],\"role\":\"input\""),
+      "'input', but no dimension grows" },
+    { BAD("\"shape\":[8,8],\"base_shape\":[4,null],\"role\":\"tied\""),
+      "'tied', but the second dimension" },
+    { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":\"hidden\""),
+      "'hidden', but a matrix has the shape" },
+    { BAD("\"shape\":[8,8],\"base_shape\":[4,4],\"role\":\"output\""),
+      "'output', but its fan_out" },
+    { BAD("\"shape\":[8,8],\"base_shape\":[4,null],\"role\":\"router\""),
+      "'router', but its fan_in" },
+    { BAD("\"shape\":[8,8,8],\"base_shape\":[4,4,4],\"role\":\"hidden\""),
+      "'hidden', but the number of copies grows" },
+    { "[{\"name\":\"a\",\"shape\":[],\"base_shape\":[]},"
+      "{\"name\":\"a\",\"shape\":[],\"base_shape\":[]}]",
+      "tensor 'a': given twice" },
+    { ROW("lm_head.weight", "[9,8]", "[8,4]"),
+      "tensor 'lm_head.weight': its name has the role 'output' by the "
+      "built-in pattern '*lm_head*', but its fan_out" },
+};
+
 static void what_has_no_meaning_is_refused_by_name(void **state)
 {
-    static const struct {
-        const char *text, *says;
-    } rows[] = {
-        { "", "s.json:1: not JSON" },
-        { "[\n{\n", "s.json:" },
-        { "[{\"name\":\"a\",\"name\":\"b\"}]",
-          "s.json:1: not JSON: duplicate" },
-        { "{}", "s.json: no list of tensors" },
-        { "[]", "s.json: no list of tensors" },
-        { "[3]", "s.json: entry 0 is no object" },
-        { "[{}]", "s.json: entry 0 is no object with a \"name\"" },
-        { "[{\"name\":\"\"}]", "tensor '': its name is empty" },
-        { "[{\"name\":\"a\\n\"}]", "its name holds a control character" },
-        { BAD("\"base\":1"), "s.json: tensor 't': unknown key \"base\"" },
-        { BAD("\"role\":\"hidden\""), "tensor 't': no \"shape\"" },
-        { BAD("\"shape\":3"), "tensor 't': \"shape\" is no list" },
-        { BAD("\"shape\":[1,2,3,4]"), "tensor 't': it has rank 4" },
-        { BAD("\"shape\":[8,0]"), "dimension 1 of its shape is 0, must be" },
-        { BAD("\"shape\":[-8]"), "dimension 0 of its shape is -8, must be" },
-        { BAD("\"shape\":[8.0]"), "dimension 0 of its shape is no whole" },
-        { BAD("\"shape\":[99999999999999999999]"), "s.json:1: not JSON" },
-        { BAD("\"shape\":[4294967296,4294967296]"), "more than 2^63 - 1" },
-        { BAD("\"shape\":[8]"), "tensor 't': no \"base_shape\"" },
-        { BAD("\"shape\":[8],\"base_shape\":8"), "\"base_shape\" is no list" },
-        { BAD("\"shape\":[8],\"base_shape\":[8,8]"),
-          "its base shape has 2 dimensions, its shape has 1" },
-        { BAD("\"shape\":[8],\"base_shape\":[0]"),
-          "dimension 0 of its base_shape is 0" },
-        { BAD("\"shape\":[8],\"base_shape\":[\"4\"]"),
-          "dimension 0 of its base_shape is no whole number" },
-        { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":1"),
-          "\"role\" is no text" },
-        { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":\"gain\""),
-          "unknown role 'gain'; one of input, hidden" },
-        { BAD("\"shape\":[8],\"base_shape\":[4],\"in_block\":1"),
-          "\"in_block\" is neither true nor false" },
-        { BAD("\"shape\":[9,8],\"base_shape\":[null,4]"),
-          "tensor 't': base_shape [null, 4] fits an embedding" },
-        { BAD("\"shape\":[3,9,8],\"base_shape\":[null,3,4]"),
-          "neither its name nor a rank of 3" },
-        { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":\"fixed\""),
-          "it has the role 'fixed', but a dimension grows" },
-        { BAD("\"shape\":[8],\"base_shape\":[null],\"role\":\"vector\""),
-          "'vector', but its last dimension does not grow" },
-        { BAD("\"shape\":[],\"base_shape\":[],\"role\":\"vector\""),
-          "'vector', but a vector has the shape [n]" },
-        { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":\"input\""),
-          "'input', but an input has the shape" },
-        { BAD("\"shape\":[8,8],\"base_shape\":[4,4],\"role\":\"input\""),
-          "'input', but both dimensions grow" },
-        { BAD("\"shape\":[8,8],\"base_shape\":[null,null],\"role\":\"input\""),
-          "'input', but no dimension grows" },
-        { BAD("\"shape\":[8,8],\"base_shape\":[4,null],\"role\":\"tied\""),
-          "'tied', but the second dimension" },
-        { BAD("\"shape\":[8],\"base_shape\":[4],\"role\":\"hidden\""),
-          "'hidden', but a matrix has the shape" },
-        { BAD("\"shape\":[8,8],\"base_shape\":[4,4],\"role\":\"output\""),
-          "'output', but its fan_out" },
-        { BAD("\"shape\":[8,8],\"base_shape\":[4,null],\"role\":\"router\""),
-          "'router', but its fan_in" },
-        { BAD("\"shape\":[8,8,8],\"base_shape\":[4,4,4],\"role\":\"hidden\""),
-          "'hidden', but the number of copies grows" },
-        { "[{\"name\":\"a\",\"shape\":[],\"base_shape\":[]},"
-          "{\"name\":\"a\",\"shape\":[],\"base_shape\":[]}]",
-          "tensor 'a': given twice" },
-        { ROW("lm_head.weight", "[9,8]", "[8,4]"),
-          "tensor 'lm_head.weight': its name has the role 'output' by the "
-          "built-in pattern '*lm_head*', but its fan_out" },
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
         struct shapes shapes = { .n = -7 };
         struct mup_error err = { 0 };
 
-        if (open_list(rows[i].text, NULL, NULL, &shapes, &err) != MUP_USAGE)
-            fail_msg("not refused: %s", rows[i].text);
-        if (!strstr(err.text, rows[i].says))
-            fail_msg("'%s' instead of '%s'", err.text, rows[i].says);
+        if (open_list(refusals[i].text, NULL, NULL, &shapes, &err) != MUP_USAGE)
+            fail_msg("not refused: %s", refusals[i].text);
+        if (!strstr(err.text, refusals[i].says))
+            fail_msg("'%s' instead of '%s'", err.text, refusals[i].says);
         assert_int_equal(shapes.n, -7);
     }
 }
