@@ -389,8 +389,8 @@ static int infer_role(struct tensor *t, struct mup_error *err)
                         "base_shape [null, %lld] fits an embedding ('input'), "
                         "a readout ('output'), a 'router' and a matrix of "
                         "fixed fan-out ('hidden') alike, and its name says "
-                        "nothing; give a \"role\" or a line in a file of "
-                        "patterns",
+                        "nothing; give a \"role\", or a line in a --patterns "
+                        "file",
                         (long long)t->dim[1].base);
     return MUP_OK;
 }
@@ -496,8 +496,7 @@ static int take_sizes(const struct shapes_source *source, const json_t *entry,
         return take_yaml_base(source->base, t, err);
     return mup_fail(err, MUP_USAGE,
                     "no \"base_shape\"; give the sizes in the base model, null "
-                    "where a dimension does not grow, or a file of base "
-                    "shapes");
+                    "where a dimension does not grow, or --base FILE");
 }
 
 static int take_named(const struct shapes_source *source, json_t *entry,
@@ -698,4 +697,19 @@ int shapes_any_grows(const struct shapes *shapes)
         if (count_growing(&shapes->list[i]))
             return 1;
     return 0;
+}
+
+const struct tensor *shapes_maybe_tied(const struct shapes *shapes)
+{
+    const struct tensor *table = NULL;
+
+    for (int i = shapes->n - 1; i >= 0; i--) {
+        const struct tensor *t = &shapes->list[i];
+
+        if (t->shape.role == MUP_OUTPUT || t->shape.role == MUP_TIED)
+            return NULL;
+        if (t->shape.role == MUP_INPUT && grows(t->dim[1]))
+            table = t;
+    }
+    return table;
 }

@@ -74,4 +74,8 @@ int shapes_is_constant(const struct tensor *tensor);
  * in its base and delta models as finite, in silence. */
 int shapes_any_grows(const struct shapes *shapes);
 
+/* The first table of a model without a readout: torch names a tied table once,
+ * as the embedding.  NULL if there is a readout or no table. */
+const struct tensor *shapes_maybe_tied(const struct shapes *shapes);
+
 #endif

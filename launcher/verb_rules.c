@@ -252,6 +252,21 @@ static int open_inputs(const struct args *args, struct inputs *in,
     return rc == MUP_OK ? open_shapes(args, in, err) : rc;
 }
 
+/* What is legal and seldom meant. */
+static void print_notes(const struct shapes *shapes)
+{
+    const struct tensor *table = shapes_maybe_tied(shapes);
+
+    if (!shapes_any_grows(shapes))
+        fprintf(stderr, "no dimension of any tensor grows: every base shape is "
+                        "null\n");
+    if (table)
+        fprintf(stderr,
+                "no tensor is a readout; if '%s' makes the logits too, give it "
+                "the role 'tied'\n",
+                table->name);
+}
+
 static int rules_of_shapes(const struct args *args, struct inputs *in,
                            struct rules_table *table, struct mup_error *err)
 {
@@ -267,9 +282,8 @@ static int rules_of_shapes(const struct args *args, struct inputs *in,
         rc = open_inputs(args, in, err);
     if (rc == MUP_OK)
         rc = fill_from_shapes(&in->shapes, table, err);
-    if (rc == MUP_OK && !args->quiet && !shapes_any_grows(&in->shapes))
-        fprintf(stderr, "no dimension of any tensor grows: every base shape is "
-                        "null\n");
+    if (rc == MUP_OK && !args->quiet)
+        print_notes(&in->shapes);
     return rc;
 }
 

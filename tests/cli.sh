@@ -191,6 +191,9 @@ t "the built-in patterns can be given as a file" 0 'expert_up' \
 t "a file where nothing grows is noted" 0 'no dimension of any tensor grows' \
     bash -c "'$m' rules --shapes - \
         <<<'[{\"name\": \"w\", \"shape\": [8], \"base_shape\": [null]}]'"
+t "a table that may be tied is noted" 0 "'wte' makes the logits too" bash -c "
+    '$m' rules --shapes - <<<'[{\"name\": \"wte\", \"shape\": [9, 8],
+        \"base_shape\": [null, 4]}]'"
 t "a bad shape names its tensor" 2 "x.json: tensor 'w': dimension 1 .* is 0" \
     bash -c "echo '[{\"name\": \"w\", \"shape\": [8, 0]}]' >x.json
     '$m' rules --shapes x.json"

@@ -569,6 +569,26 @@ static void a_file_where_nothing_grows_is_noticed(void **state)
     shapes_close(&yes);
 }
 
+static void a_table_without_a_readout_may_be_tied(void **state)
+{
+    static const char table[] =
+        "{\"name\":\"wte\",\"shape\":[9,8],\"base_shape\":[null,4]}";
+    static const char readout[] =
+        "{\"name\":\"lm_head\",\"shape\":[9,8],\"base_shape\":[null,4]}";
+    char text[256];
+    struct shapes shapes;
+
+    (void)state;
+    snprintf(text, sizeof(text), "[%s]", table);
+    shapes = opened(text, NULL, NULL);
+    assert_ptr_equal(shapes_maybe_tied(&shapes), &shapes.list[0]);
+    shapes_close(&shapes);
+    snprintf(text, sizeof(text), "[%s,%s]", table, readout);
+    shapes = opened(text, NULL, NULL);
+    assert_null(shapes_maybe_tied(&shapes));
+    shapes_close(&shapes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -588,6 +608,7 @@ int main(void)
         cmocka_unit_test(a_growing_number_of_experts_needs_its_regime),
         cmocka_unit_test(a_depth_rule_needs_a_tensor_in_a_block),
         cmocka_unit_test(a_file_where_nothing_grows_is_noticed),
+        cmocka_unit_test(a_table_without_a_readout_may_be_tied),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,12 +23,13 @@ def init(model, rules, std):
 def add_multipliers(model, rules):
     """Forward factors of table8 and table3; biases stay outside, as they do in
     microsoft/mup. A tied table needs its readout_mult where logits are made."""
+    left = {n: r["forward_mult"] for n, r in rules.items() if r["forward_mult"] != 1}
     for name, module in model.named_modules():
-        mult = rules.get(f"{name}.weight", {}).get("forward_mult", 1)
-        if mult != 1 and not isinstance(module, torch.nn.Linear):
-            raise ValueError(f"multiply the output of {name} by {mult}")
-        if mult != 1:
+        if isinstance(module, torch.nn.Linear) and f"{name}.weight" in left:
+            mult = left.pop(f"{name}.weight")
             module.register_forward_pre_hook(lambda _, x, m=mult: (m * x[0],))
+    if left:
+        raise ValueError(f"no torch.nn.Linear, multiply what they compute: {left}")
 
 
 def groups(model, rules, lr, weight_decay=0.0, eps=1e-8):
