@@ -168,6 +168,23 @@ static void a_stopped_run_continues_bit_for_bit(void **state)
     remove_tree(parts);
 }
 
+static void a_run_stopped_before_its_first_step_starts_again(void **state)
+{
+    struct run_config c = small_config();
+    struct stop_at stop = { 0, 0 };
+    struct train_hooks hooks = { &stop, remember_step, reached, NULL };
+    struct mup_error err = { 0 };
+    struct train_result result;
+    char dir[64];
+
+    (void)state;
+    assert_int_equal(train_run(&c, new_dir(dir), &hooks, &result, &err),
+                     MUP_STOPPED);
+    assert_done(&c, dir, &result);
+    assert_int_equal(result.resumed_from, 0);
+    remove_tree(dir);
+}
+
 /* Kill a child that trains in dir until one ends by itself. */
 static int kill_until_done(const struct run_config *c, const char *dir,
                            unsigned seed)
@@ -570,6 +587,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stopped_run_continues_bit_for_bit),
+        cmocka_unit_test(a_run_stopped_before_its_first_step_starts_again),
         cmocka_unit_test(a_killed_run_continues_bit_for_bit),
         cmocka_unit_test(damaged_checkpoints_are_named_and_skipped),
         cmocka_unit_test(a_truncated_checkpoint_does_not_verify),
