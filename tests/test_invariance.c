@@ -506,6 +506,62 @@ static void measured_std_follows_the_formula_in_every_form(void **state)
     }
 }
 
+/* Root mean square of every tensor's first gradient over its epsilon. */
+static int gradients_over_eps(const struct run_config *c, double *out)
+{
+    struct trainer t = { 0 };
+    struct trainer_step stats;
+    struct mup_error err = { 0 };
+    int n;
+
+    if (trainer_open(c, &t, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(trainer_gradients(&t, 0, &stats, &err), MUP_OK);
+    n = t.model.params.n;
+    for (int i = 0; i < n; i++) {
+        const struct param *p = &t.model.params.list[i];
+        double squares;
+
+        t.be.ops->sum_squares(&t.be, &squares, t.model.grad[i]);
+        out[i] = sqrt(squares / (double)p->count) / p->scale.eps;
+        /* untrained, the experts' outputs point anywhere: its gradient falls
+         * by another m^-1/2 until they are aligned */
+        if (p->shape.role == MUP_ROUTER)
+            out[i] = 1;
+    }
+    trainer_close(&t);
+    return n;
+}
+
+/* Measured: epsilon is derived from how gradients shrink with width. */
+static void epsilon_shrinks_as_gradients_do(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        static const int parametrization[] = { MUP_MUP, MUP_MUP, MUP_MUP,
+                                               MUP_SP_PERLAYER, MUP_UMUP };
+        double base[64], wide[64];
+        int n;
+
+        for (int64_t m = 2; m <= 16; m *= 8) {
+            struct run_config c = config_of("fast", m);
+
+            c.mup.parametrization = parametrization[i];
+            c.mup.form = i < 3 ? i : MUP_TABLE8;
+            c.model.qk_norm = 0;
+            c.model.seq = 32;
+            c.train.batch = 16;
+            c.train.balance_loss = c.train.router_z_loss = 0;
+            n = gradients_over_eps(&c, m == 2 ? base : wide);
+        }
+        /* m grows by 8: without the rule 1/8 or 1/sqrt(8); the rest is the
+         * chance of one draw */
+        for (int j = 0; j < n; j++)
+            if (!(wide[j] / base[j] > 0.5 && wide[j] / base[j] < 2))
+                fail_msg("tensor %d, case %d: %g", j, i, wide[j] / base[j]);
+    }
+}
+
 /* Lion moves every weight by learning rate x schedule: what a step moves,
  * over the tensor's rate, is the schedule's factor for all tensors. */
 static void the_schedule_multiplies_every_group(void **state)
@@ -558,6 +614,7 @@ int main(void)
         cmocka_unit_test(a_zero_query_attends_evenly),
         cmocka_unit_test(zero_readout_starts_at_ln_v_in_every_parametrization),
         cmocka_unit_test(measured_std_follows_the_formula_in_every_form),
+        cmocka_unit_test(epsilon_shrinks_as_gradients_do),
         cmocka_unit_test(the_schedule_multiplies_every_group),
     };
 
