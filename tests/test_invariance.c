@@ -550,6 +550,7 @@ static void epsilon_shrinks_as_gradients_do(void **state)
             c.mup.form = i < 3 ? i : MUP_TABLE8;
             c.model.qk_norm = 0;
             c.model.seq = 32;
+            c.mup.out_mult = 0.05; /* even a narrow model guesses evenly */
             c.train.batch = 16;
             c.train.balance_loss = c.train.router_z_loss = 0;
             n = gradients_over_eps(&c, m == 2 ? base : wide);
@@ -557,7 +558,7 @@ static void epsilon_shrinks_as_gradients_do(void **state)
         /* m grows by 8: without the rule 1/8 or 1/sqrt(8); the rest is the
          * chance of one draw */
         for (int j = 0; j < n; j++)
-            if (!(wide[j] / base[j] > 0.5 && wide[j] / base[j] < 2))
+            if (!(wide[j] / base[j] > 0.6 && wide[j] / base[j] < 1.6))
                 fail_msg("tensor %d, case %d: %g", j, i, wide[j] / base[j]);
     }
 }
