@@ -459,6 +459,29 @@ static void every_muon_convention_moves_a_matrix_alike(void **state)
     }
 }
 
+/* Multiplier x rate: what an update does to the tensor's output.  Under SP
+ * the convention's own width dependence is left in. */
+static void muon_moves_outputs_alike_whatever_the_multiplier(void **state)
+{
+    const struct mup_dim out = { 8192, 128 }, in = { 2048, 128 };
+
+    (void)state;
+    for (int i = 0; i < 4 * RULES_N_ROLES; i++) {
+        struct mup_rules r = { MUP_MUP, MUP_MUON, .muon = i % 4 };
+        struct mup_shape shape = shape_of(i / 4, out, in);
+        struct mup_scale mup = scale_of(&r, &shape), s;
+
+        if (!mup_is_muon(i / 4))
+            continue;
+        r.parametrization = MUP_UMUP;
+        s = scale_of(&r, &shape);
+        assert_bits(s.forward, 0.25);
+        assert_bits(s.forward * s.lr, mup.forward * mup.lr);
+        r.parametrization = MUP_SP;
+        assert_bits(scale_of(&r, &shape).lr, 1);
+    }
+}
+
 static void unit_scaled_mup_is_mup_but_for_the_embedding(void **state)
 {
     struct mup_rules mup = { MUP_MUP, MUP_ADAMW }, unit = { MUP_UMUP };
@@ -516,6 +539,7 @@ int main(void)
         cmocka_unit_test(decay_modes_are_what_they_say),
         cmocka_unit_test(muon_is_spectral_and_compensates_conventions),
         cmocka_unit_test(every_muon_convention_moves_a_matrix_alike),
+        cmocka_unit_test(muon_moves_outputs_alike_whatever_the_multiplier),
         cmocka_unit_test(unit_scaled_mup_is_mup_but_for_the_embedding),
         cmocka_unit_test(per_layer_rates_keep_the_standard_initialisation),
     };
