@@ -223,17 +223,17 @@ static int check_shape(const struct mup_rules *rules,
  * multiplier leaves training as it was (Tensor Programs V, lemma J.1). */
 static struct power form_shift(const struct mup_rules *rules, int role)
 {
+    static const struct power none = { 0 };
     int class = rules_roles[role].class;
-    struct power t = { 0 };
 
     if (rules->form == MUP_TABLE3 && class == MUP_OUTPUT)
-        t.in = 1;
+        return (struct power){ .in = 1 };
     if (rules->form == MUP_TABLE9 && class == MUP_OUTPUT)
-        t.in = 0.5;
+        return (struct power){ .in = 0.5 };
     if (rules->form == MUP_TABLE9 &&
         (class == MUP_INPUT || class == MUP_VECTOR))
-        t.out = 0.5;
-    return t;
+        return (struct power){ .out = 0.5 };
+    return none;
 }
 
 static double depth_alpha(int depth)
