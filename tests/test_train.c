@@ -166,90 +166,6 @@ static void check_resume(struct run_config c)
     remove_tree(parts);
 }
 
-static void a_stopped_run_continues_bit_for_bit(void **state)
-{
-    (void)state;
-    check_resume(small_config());
-}
-
-/* In table 9, where a load that rescaled anything would show. */
-static void every_optimizer_continues_bit_for_bit(void **state)
-{
-    (void)state;
-    for (int optimizer = MUP_SGD; optimizer <= MUP_MUON; optimizer++) {
-        struct run_config c = small_config();
-
-        c.train.optimizer = optimizer;
-        c.train.lr = optimizer == MUP_SGD ? 0.1 : 2e-3;
-        c.mup.form = MUP_TABLE9;
-        c.model.qk_norm = c.model.shared_expert = 1;
-        check_resume(c);
-    }
-}
-
-/* Names of the tensors of a kind in the newest checkpoint, each in brackets;
- * freed by the caller. */
-static char *names_of_kind(const char *dir, const char *kind)
-{
-    char checkpoints[100], path[256], file[300], *text = calloc(1, 65536);
-    struct mup_error err = { 0 };
-    json_t *manifest, *tensors, *tensor;
-    size_t i;
-
-    assert_non_null(text);
-    snprintf(checkpoints, sizeof(checkpoints), "%s/checkpoints", dir);
-    assert_int_equal(checkpoint_newest(checkpoints, path, sizeof(path), &err),
-                     MUP_OK);
-    snprintf(file, sizeof(file), "%s/manifest.json", path);
-    manifest = json_load_file(file, 0, NULL);
-    assert_non_null(manifest);
-    tensors = json_object_get(json_object_get(manifest, "manifest"), "tensors");
-    json_array_foreach(tensors, i, tensor)
-    {
-        size_t used = strlen(text);
-
-        if (!strcmp(json_string_value(json_object_get(tensor, "kind")), kind))
-            snprintf(text + used, 65536 - used, "[%s]",
-                     json_string_value(json_object_get(tensor, "name")));
-    }
-    json_decref(manifest);
-    return text;
-}
-
-static void second_moments_are_saved_where_they_exist(void **state)
-{
-    (void)state;
-    for (int optimizer = MUP_ADAMW; optimizer <= MUP_MUON; optimizer++) {
-        struct run_config c = small_config();
-        struct train_result result;
-        char dir[64], *first, *second;
-
-        c.train.optimizer = optimizer;
-        c.train.lr = 1e-3;
-        c.train.steps = 5;
-        assert_done(&c, new_dir(dir), &result);
-        first = names_of_kind(dir, "m");
-        second = names_of_kind(dir, "v");
-        assert_non_null(strstr(first, "[blocks.0.moe.up]"));
-        assert_non_null(strstr(first, "[embed]"));
-        if (optimizer == MUP_ADAMW || optimizer == MUP_ADAM)
-            assert_string_equal(first, second);
-        else if (optimizer == MUP_MUON)
-            assert_string_equal(
-                second, "[embed][blocks.0.attn.norm_in][blocks.0.attn.norm_out]"
-                        "[blocks.0.moe.norm_in][blocks.0.moe.router]"
-                        "[blocks.0.moe.norm_out][blocks.1.attn.norm_in]"
-                        "[blocks.1.attn.norm_out][blocks.1.moe.norm_in]"
-                        "[blocks.1.moe.router][blocks.1.moe.norm_out]"
-                        "[norm_final][unembed]");
-        else
-            assert_string_equal(second, "");
-        free(first);
-        free(second);
-        remove_tree(dir);
-    }
-}
-
 /* Kill a child that trains in dir until one ends by itself. */
 static int kill_until_done(const struct run_config *c, const char *dir,
                            unsigned seed)
@@ -599,6 +515,90 @@ static void the_plan_is_what_happens(void **state)
     remove_tree(dir);
 }
 
+static void a_stopped_run_continues_bit_for_bit(void **state)
+{
+    (void)state;
+    check_resume(small_config());
+}
+
+/* In table 9, where a load that rescaled anything would show. */
+static void every_optimizer_continues_bit_for_bit(void **state)
+{
+    (void)state;
+    for (int optimizer = MUP_SGD; optimizer <= MUP_MUON; optimizer++) {
+        struct run_config c = small_config();
+
+        c.train.optimizer = optimizer;
+        c.train.lr = optimizer == MUP_SGD ? 0.1 : 2e-3;
+        c.mup.form = MUP_TABLE9;
+        c.model.qk_norm = c.model.shared_expert = 1;
+        check_resume(c);
+    }
+}
+
+/* Names of the tensors of a kind in the newest checkpoint, each in brackets;
+ * freed by the caller. */
+static char *names_of_kind(const char *dir, const char *kind)
+{
+    char checkpoints[100], path[256], file[300], *text = calloc(1, 65536);
+    struct mup_error err = { 0 };
+    json_t *manifest, *tensors, *tensor;
+    size_t i;
+
+    assert_non_null(text);
+    snprintf(checkpoints, sizeof(checkpoints), "%s/checkpoints", dir);
+    assert_int_equal(checkpoint_newest(checkpoints, path, sizeof(path), &err),
+                     MUP_OK);
+    snprintf(file, sizeof(file), "%s/manifest.json", path);
+    manifest = json_load_file(file, 0, NULL);
+    assert_non_null(manifest);
+    tensors = json_object_get(json_object_get(manifest, "manifest"), "tensors");
+    json_array_foreach(tensors, i, tensor)
+    {
+        size_t used = strlen(text);
+
+        if (!strcmp(json_string_value(json_object_get(tensor, "kind")), kind))
+            snprintf(text + used, 65536 - used, "[%s]",
+                     json_string_value(json_object_get(tensor, "name")));
+    }
+    json_decref(manifest);
+    return text;
+}
+
+static void second_moments_are_saved_where_they_exist(void **state)
+{
+    (void)state;
+    for (int optimizer = MUP_ADAMW; optimizer <= MUP_MUON; optimizer++) {
+        struct run_config c = small_config();
+        struct train_result result;
+        char dir[64], *first, *second;
+
+        c.train.optimizer = optimizer;
+        c.train.lr = 1e-3;
+        c.train.steps = 5;
+        assert_done(&c, new_dir(dir), &result);
+        first = names_of_kind(dir, "m");
+        second = names_of_kind(dir, "v");
+        assert_non_null(strstr(first, "[blocks.0.moe.up]"));
+        assert_non_null(strstr(first, "[embed]"));
+        if (optimizer == MUP_ADAMW || optimizer == MUP_ADAM)
+            assert_string_equal(first, second);
+        else if (optimizer == MUP_MUON)
+            assert_string_equal(
+                second, "[embed][blocks.0.attn.norm_in][blocks.0.attn.norm_out]"
+                        "[blocks.0.moe.norm_in][blocks.0.moe.router]"
+                        "[blocks.0.moe.norm_out][blocks.1.attn.norm_in]"
+                        "[blocks.1.attn.norm_out][blocks.1.moe.norm_in]"
+                        "[blocks.1.moe.router][blocks.1.moe.norm_out]"
+                        "[norm_final][unembed]");
+        else
+            assert_string_equal(second, "");
+        free(first);
+        free(second);
+        remove_tree(dir);
+    }
+}
+
 /* Bytes of the optimizer, counted again tensor by tensor. */
 static void the_plan_counts_every_optimizer_to_the_byte(void **state)
 {
@@ -689,8 +689,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stopped_run_continues_bit_for_bit),
-        cmocka_unit_test(every_optimizer_continues_bit_for_bit),
-        cmocka_unit_test(second_moments_are_saved_where_they_exist),
         cmocka_unit_test(a_killed_run_continues_bit_for_bit),
         cmocka_unit_test(damaged_checkpoints_are_named_and_skipped),
         cmocka_unit_test(a_truncated_checkpoint_does_not_verify),
@@ -703,6 +701,8 @@ int main(void)
         cmocka_unit_test(divergence_is_a_result),
         cmocka_unit_test(a_full_disk_is_one_sentence_and_loses_nothing),
         cmocka_unit_test(the_plan_is_what_happens),
+        cmocka_unit_test(every_optimizer_continues_bit_for_bit),
+        cmocka_unit_test(second_moments_are_saved_where_they_exist),
         cmocka_unit_test(the_plan_counts_every_optimizer_to_the_byte),
 #ifndef __SANITIZE_ADDRESS__
         cmocka_unit_test(a_step_allocates_nothing),
