@@ -14,7 +14,7 @@
 
 #include "mup/mup.h"
 
-#define ARGS_MAX_OPTIONS 16
+#define ARGS_MAX_OPTIONS 24
 
 /* One option.  value: the name of its argument in help texts, NULL = a flag.
  * letter 0: long form only.  A table ends with name NULL. */

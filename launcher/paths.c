@@ -35,7 +35,7 @@ static const struct mark {
 } marks[] = {
     { PATH_SWEEP_DIR, "study.db", "a sweep" },
     { PATH_RUN_DIR, "config.yaml", "a training run" },
-    { PATH_REPORT_DIR, "report.json", "the report of a table" },
+    { PATH_REPORT_DIR, "report.json", "a report" },
 };
 #define N_MARKS (sizeof(marks) / sizeof(marks[0]))
 
@@ -94,13 +94,16 @@ int path_classify(const char *path, int *kind, struct mup_error *err)
 int path_expect(const char *path, int kind, struct mup_error *err)
 {
     static const char *const what[] = {
-        "a run config",          "a sweep file (one with 'parameters:')",
-        "the folder of a run",   "the folder of a sweep",
-        "the report of a table",
+        "a run config",
+        "a sweep file (one with 'parameters:')",
+        "the folder of a run",
+        "the folder of a sweep",
     };
     static const char *const remedy[] = {
-        "mutransfer train",  "mutransfer sweep", "mutransfer status",
-        "mutransfer report", "mutransfer plot",
+        "mutransfer train",
+        "mutransfer sweep",
+        "mutransfer status",
+        "mutransfer report",
     };
     struct stat st;
     int found = kind, rc;
@@ -126,6 +129,20 @@ int path_default_dir(const char *yaml, char *out, size_t bytes,
     const char *dot = strrchr(name, '.');
     size_t len = dot && dot != name ? (size_t)(dot - name) : strlen(name);
     int n = snprintf(out, bytes, "runs/%.*s", (int)len, name);
+
+    if (n < 0 || (size_t)n >= bytes)
+        return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long",
+                        yaml);
+    return MUP_OK;
+}
+
+int path_provenance(const char *yaml, char *out, size_t bytes,
+                    struct mup_error *err)
+{
+    const char *dot = strrchr(yaml, '.'), *slash = strrchr(yaml, '/');
+    size_t len =
+        dot && (!slash || dot > slash) ? (size_t)(dot - yaml) : strlen(yaml);
+    int n = snprintf(out, bytes, "%.*s.transfer.json", (int)len, yaml);
 
     if (n < 0 || (size_t)n >= bytes)
         return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long",

@@ -45,6 +45,11 @@ int path_is_csv(const char *path);
 int path_default_dir(const char *yaml, char *out, size_t bytes,
                      struct mup_error *err);
 
+/* Where 'transfer' writes where a config comes from: "target.yaml" ->
+ * "target.transfer.json". */
+int path_provenance(const char *yaml, char *out, size_t bytes,
+                    struct mup_error *err);
+
 /* XXH3-128 of a file's bytes in hex, for provenance. */
 int path_hash(const char *path, char out[33], struct mup_error *err);
 

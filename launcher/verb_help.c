@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "launcher/findings.h"
 #include "launcher/verbs.h"
 #include "model/config.h"
 #include "sweep/space.h"
@@ -34,8 +35,8 @@ static void print_overview(void)
         if (!(verbs[i]->flags & VERB_HIDDEN))
             printf("  %-12s %s\n", verbs[i]->name, verbs[i]->summary);
     printf("\n'mutransfer VERB -h' describes a verb; 'mutransfer help config' "
-           "lists the\nconfig keys, 'mutransfer help exit-codes' the exit "
-           "codes.\n");
+           "lists the\nconfig keys, 'mutransfer help rule' the rules of the "
+           "linter, 'mutransfer help\nexit-codes' the exit codes.\n");
 }
 
 static void print_exit_codes(void)
@@ -123,6 +124,25 @@ static void print_man(void)
                "config' the config keys.");
 }
 
+static int print_rule(const struct args *args, struct mup_error *err)
+{
+    const struct lint_rule *rule;
+
+    if (args->n_operands == 1) {
+        findings_print_rules();
+        return MUP_OK;
+    }
+    rule = lint_rule_find(args->operands[1]);
+    if (!rule)
+        return mup_fail(err, MUP_USAGE,
+                        "there is no rule '%s'; the nearest is '%s', "
+                        "'mutransfer help rule' lists all",
+                        args->operands[1],
+                        lint_rule_nearest(args->operands[1])->id);
+    findings_print_rule(rule);
+    return MUP_OK;
+}
+
 static int run(const struct args *args, struct mup_error *err)
 {
     const struct verb *verb;
@@ -133,6 +153,12 @@ static int run(const struct args *args, struct mup_error *err)
         return MUP_OK;
     }
     topic = args->operands[0];
+    if (!strcmp(topic, "rule"))
+        return print_rule(args, err);
+    if (args->n_operands > 1)
+        return mup_fail(err, MUP_USAGE,
+                        "'%s' is one operand too many: help takes one topic",
+                        args->operands[1]);
     verb = verb_find(topic);
     if (verb)
         verb_usage(verb, stdout);
@@ -140,27 +166,31 @@ static int run(const struct args *args, struct mup_error *err)
         print_config();
     else if (!strcmp(topic, "cli-reference"))
         print_cli();
+    else if (!strcmp(topic, "rules-reference"))
+        findings_print_reference();
     else if (!strcmp(topic, "man"))
         print_man();
     else if (!strcmp(topic, "exit-codes"))
         print_exit_codes();
     else
         return mup_fail(err, MUP_USAGE,
-                        "no help on '%s'; it is a verb, config, cli-reference, "
-                        "man or exit-codes",
+                        "no help on '%s'; it is a verb, config, rule, "
+                        "exit-codes, cli-reference, rules-reference or man",
                         topic);
     return MUP_OK;
 }
 
 const struct verb verb_help = {
     "help",
-    "[VERB|config|cli-reference|exit-codes]",
+    "[VERB|config|rule [ID]|exit-codes]",
     0,
-    1,
+    2,
     0,
-    "this list, a verb, the config keys, the exit codes",
-    "Prints the list of verbs, the help of one, or a reference.",
-    "mutransfer help config",
+    "this list, a verb, the config keys, a rule, the exit codes",
+    "Prints the list of verbs, the help of one, the rules of the linter or "
+    "the\n"
+    "page of one, or a reference.",
+    "mutransfer help rule M012",
     NULL,
     run,
 };

@@ -1,9 +1,12 @@
+#include <jansson.h>
 #include <stdio.h>
 
+#include "launcher/findings.h"
 #include "launcher/paths.h"
 #include "launcher/plan.h"
 #include "launcher/training.h"
 #include "launcher/verbs.h"
+#include "sweep/trial_dir.h"
 
 static const struct option options[] = {
     { "local", 0, "N", "ranks on this machine (launch.local)" },
@@ -12,6 +15,69 @@ static const struct option options[] = {
     OPTION_DRY_RUN,
     { 0 },
 };
+
+/* The trial that a config came from, by the file that 'transfer' wrote beside
+ * it.  The trial, not today's winner: a sweep that went on must not stop a
+ * target that runs.  0 where there is no such file or no such sweep now. */
+static int find_proxy(const char *yaml, struct run_config *proxy,
+                      struct evidence *evidence)
+{
+    char path[1100], dir[1024];
+    const char *sweep;
+    int64_t trial;
+    json_t *from;
+    int rc;
+
+    if (path_provenance(yaml, path, sizeof(path), NULL) != MUP_OK)
+        return 0;
+    from = json_load_file(path, 0, NULL);
+    sweep = json_string_value(json_object_get(from, "sweep_dir"));
+    trial = json_integer_value(json_object_get(from, "trial"));
+    rc = sweep ? evidence_read(sweep, trial, evidence, NULL) : MUP_USAGE;
+    if (rc == MUP_OK) {
+        trial_dir_path(sweep, trial, dir, sizeof(dir));
+        rc = path_join(dir, "config.yaml", path, sizeof(path), NULL);
+    }
+    if (rc == MUP_OK)
+        rc = run_config_load(path, NULL, 0, proxy, NULL);
+    if (rc != MUP_OK && sweep)
+        fprintf(stderr,
+                "note: the sweep '%s' that '%s' came from cannot be read here, "
+                "so they are not compared\n",
+                sweep, yaml);
+    json_decref(from);
+    return rc == MUP_OK;
+}
+
+/* Against the sweep that the target came from, or on its own. */
+static int lint(const char *yaml, const struct run_config *target,
+                struct mup_error *err)
+{
+    struct run_config proxy;
+    struct evidence evidence;
+    struct lint_input in = { .target = target };
+    struct lint_findings found = { 0 };
+    int rc;
+
+    evidence_init(&evidence);
+    if (find_proxy(yaml, &proxy, &evidence)) {
+        evidence_read_corpora(&proxy, target, &evidence);
+        in.proxy = &proxy;
+        in.evidence = &evidence;
+    }
+    rc = lint_run(&in, &found, err);
+    if (rc != MUP_OK)
+        return rc;
+    findings_warn(&found);
+    if (found.errors > 0)
+        rc = mup_fail(err, MUP_NEGATIVE,
+                      "the linter refuses '%s' (errors: %d); write it anew "
+                      "with 'mutransfer transfer', or change it as the errors "
+                      "say",
+                      yaml, found.errors);
+    lint_findings_clear(&found);
+    return rc;
+}
 
 static int run(const struct args *args, struct mup_error *err)
 {
@@ -40,6 +106,9 @@ static int run(const struct args *args, struct mup_error *err)
                         "--local 1 (launch.local: 1)",
                         (long long)ranks);
     config.launch.local = ranks;
+    rc = lint(yaml, &config, err);
+    if (rc != MUP_OK)
+        return rc;
     if (args_given(args, "dry-run"))
         return plan_print_run(&config, args_given(args, "json"), err);
     return training_run(args, &config, dir, err);
@@ -53,7 +122,10 @@ const struct verb verb_launch = {
     VERB_CONFIG,
     "train the target that 'transfer' wrote; rerun = resume",
     "Starts the ranks of a training run and shows its progress.  The same\n"
-    "command on the same folder continues where the run stopped.",
+    "command on the same folder continues where the run stopped.  Where\n"
+    "OUT.transfer.json says which sweep the config came from, the linter's "
+    "rules\n"
+    "are asked first: warnings are printed, errors refuse (exit code 1).",
     "mutransfer launch target.yaml --local 1 -o runs/target",
     options,
     run,

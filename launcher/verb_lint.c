@@ -1,10 +1,11 @@
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "launcher/findings.h"
 #include "launcher/json.h"
 #include "launcher/paths.h"
-#include "launcher/roles.h"
 #include "launcher/verbs.h"
 #include "sweep/driver.h"
 
@@ -14,181 +15,118 @@ static const struct option options[] = {
 };
 
 struct lint {
-    int errors, warnings, infos;
-    const struct space *space; /* the proxy's sweep file, or NULL */
-    const struct run_config *target;
-    json_t *findings; /* where JSON was asked for */
+    struct run_config proxy, target;
+    struct space space;
+    int is_sweep; /* space is open */
+    struct evidence evidence;
+    struct lint_findings found;
 };
 
-static void add(struct lint *lint, const char *severity, const char *key,
-                const char *role, const char *a, const char *b,
-                const char *text)
+/* The winner of a sweep, and what its folder knows. */
+static int load_sweep_dir(struct lint *l, const char *dir,
+                          struct mup_error *err)
 {
-    if (lint->findings) {
-        json_t *o = json_object();
+    struct trial winner;
+    int rc = sweep_winner(dir, &l->proxy, &winner, err);
 
-        json_object_set_new(o, "severity", json_string(severity));
-        if (key) {
-            json_object_set_new(o, "key", json_string(key));
-            json_object_set_new(o, "role", json_string(role));
-            json_object_set_new(o, "proxy", json_string(a));
-            json_object_set_new(o, "target", json_string(b));
-        }
-        json_object_set_new(o, "text", json_string(text));
-        json_array_append_new(lint->findings, o);
-    } else if (key) {
-        printf("%-8s %-22s %-9s %s -> %s  %s\n", severity, key, role, a, b,
-               text);
-    } else {
-        printf("%-8s %s\n", severity, text);
-    }
-}
-
-/* A key that the proxy's sweep tunes. */
-static int tuned(const struct lint *lint, const char *key)
-{
-    for (int i = 0; lint->space && i < lint->space->n_parameters; i++)
-        if (!strcmp(lint->space->parameter[i].key, key))
-            return 1;
-    return 0;
-}
-
-/* A key that differs between the members of the sweep, one of which has the
- * target's value. */
-static int covered(const struct lint *lint, const char *key, const char *value)
-{
-    for (int i = 0; lint->space && i < lint->space->n_groups; i++) {
-        const struct space_group *g = &lint->space->group[i];
-
-        if (strcmp(g->key, key) != 0)
-            continue;
-        for (int k = 0; k < g->n_values; k++)
-            if (!strcmp(g->values[k], value))
-                return 1;
-    }
-    return 0;
-}
-
-static void visit(void *context, const char *key, const struct field *field,
-                  const char *a, const char *b)
-{
-    struct lint *lint = context;
-    const char *role = field_role_name(field->role);
-    int given = roles_given(lint->target, key);
-
-    if (field->role == ROLE_RUN || covered(lint, key, b))
-        return;
-    if (field->role == ROLE_SCALE) {
-        lint->infos++;
-        add(lint, "info", key, role, a, b, "may differ");
-    } else if (!given && (tuned(lint, key) || !field->def)) {
-        lint->infos++;
-        add(lint, "info", key, role, tuned(lint, key) ? "tuned" : a,
-            "not given", "'transfer' sets it");
-    } else if (!given) {
-        lint->warnings++;
-        add(lint, "warning", key, role, a, b,
-            "not given in the target: 'transfer' sets it, else the default "
-            "applies");
-    } else {
-        lint->errors++;
-        add(lint, "error", key, role, tuned(lint, key) ? "tuned" : a, b,
-            field->role == ROLE_TRANSFER
-                ? "must be carried unchanged: remove it from the target and "
-                  "use 'transfer'"
-                : "must be equal: the optimum is known for the proxy's value "
-                  "only");
-    }
-}
-
-static void warn(void *context, const char *sentence)
-{
-    struct lint *lint = context;
-
-    lint->warnings++;
-    add(lint, "warning", NULL, NULL, NULL, NULL, sentence);
+    return rc ? rc : evidence_read(dir, winner.id, &l->evidence, err);
 }
 
 /* The proxy as a run config: a run file, the base of a sweep file, or the
  * winner of a finished sweep. */
-static int load_proxy(const char *path, struct run_config *out,
-                      struct space *space, int *is_sweep, struct mup_error *err)
+static int load_proxy(struct lint *l, const char *path, struct mup_error *err)
 {
-    struct trial trial;
     char yaml[1100];
     int kind;
     int rc = path_classify(path, &kind, err);
 
-    *is_sweep = 0;
     if (rc != MUP_OK)
         return rc;
     switch (kind) {
     case PATH_SWEEP_DIR:
-        return sweep_winner(path, out, &trial, err);
+        return load_sweep_dir(l, path, err);
     case PATH_RUN_DIR:
         rc = path_join(path, "config.yaml", yaml, sizeof(yaml), err);
-        return rc ? rc : run_config_read(yaml, NULL, 0, out, err);
+        return rc ? rc : run_config_read(yaml, NULL, 0, &l->proxy, err);
     case PATH_SWEEP_CONFIG:
-        rc = space_open(path, NULL, 0, space, err);
+        rc = space_open(path, NULL, 0, &l->space, err);
         if (rc != MUP_OK)
             return rc;
-        *is_sweep = 1;
-        *out = space->base;
+        l->is_sweep = 1;
+        l->proxy = l->space.base;
         return MUP_OK;
     default:
-        return run_config_read(path, NULL, 0, out, err);
+        return run_config_read(path, NULL, 0, &l->proxy, err);
     }
 }
 
-static int print_answer(struct lint *lint, struct mup_error *err)
+/* A target that cannot be trained, unless the linter has said so better. */
+static int check_target(const struct lint *l, struct mup_error *err)
 {
+    struct run_config carried = l->target;
+    int rc = lint_carry(&l->proxy, &carried, err);
+
+    for (int i = 0; i < l->found.n; i++)
+        if (!strcmp(l->found.list[i].rule->id, "M080"))
+            return rc;
+    return rc ? rc : run_config_check(&carried, err);
+}
+
+static int print_answer(const struct lint *l, const struct args *args,
+                        struct mup_error *err)
+{
+    const struct lint_findings *f = &l->found;
     json_t *o;
 
-    if (!lint->findings) {
-        printf("%d errors, %d warnings, %d notes\n", lint->errors,
-               lint->warnings, lint->infos);
+    if (!args_given(args, "json")) {
+        findings_print(f);
         return MUP_OK;
     }
     o = json_object();
-    json_object_set_new(o, "errors", json_integer(lint->errors));
-    json_object_set_new(o, "warnings", json_integer(lint->warnings));
-    json_object_set_new(o, "findings", lint->findings);
+    json_object_set_new(o, "errors", json_integer(f->errors));
+    json_object_set_new(o, "warnings", json_integer(f->warnings));
+    json_object_set_new(o, "infos", json_integer(f->infos));
+    json_object_set_new(o, "findings", findings_json(f));
     return json_print(o, err);
 }
 
-static int run(const struct args *args, struct mup_error *err)
+static int lint(struct lint *l, const struct args *args, struct mup_error *err)
 {
-    struct lint lint = { 0 };
-    struct space space = { 0 };
-    struct run_config proxy, target;
-    int is_sweep = 0;
-    int rc = load_proxy(args->operands[0], &proxy, &space, &is_sweep, err);
+    struct lint_input in = { &l->proxy, NULL, &l->evidence, &l->target };
+    int rc = load_proxy(l, args->operands[0], err);
 
     if (rc == MUP_OK)
         rc = path_expect(args->operands[1], PATH_RUN_CONFIG, err);
     if (rc == MUP_OK)
         rc = run_config_read(args->operands[1], args->overrides,
-                             args->n_overrides, &target, err);
-    if (rc == MUP_OK)
-        rc = run_config_check(&target, err);
-    if (rc == MUP_OK) {
-        if (is_sweep)
-            lint.space = &space;
-        lint.target = &target;
-        if (args_given(args, "json"))
-            lint.findings = json_array();
-        config_diff(&run_schema, &proxy, &target, visit, &lint);
-        if (target.mup.parametrization != MUP_MUP)
-            warn(&lint, "the target uses the standard parametrization: the "
-                        "proxy's optimum is not expected to hold there");
-        roles_toy(&proxy, warn, &lint);
-        rc = print_answer(&lint, err);
-    }
-    if (is_sweep)
-        space_close(&space);
+                             args->n_overrides, &l->target, err);
     if (rc != MUP_OK)
         return rc;
-    return lint.errors ? MUP_NEGATIVE : MUP_OK;
+    in.space = l->is_sweep ? &l->space : NULL;
+    evidence_read_corpora(&l->proxy, &l->target, &l->evidence);
+    rc = lint_run(&in, &l->found, err);
+    if (rc == MUP_OK)
+        rc = check_target(l, err);
+    return rc ? rc : print_answer(l, args, err);
+}
+
+static int run(const struct args *args, struct mup_error *err)
+{
+    struct lint *l = calloc(1, sizeof(*l));
+    int rc, refused;
+
+    if (!l)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for the linter");
+    evidence_init(&l->evidence);
+    rc = lint(l, args, err);
+    refused = l->found.errors > 0;
+    if (l->is_sweep)
+        space_close(&l->space);
+    lint_findings_clear(&l->found);
+    free(l);
+    if (rc != MUP_OK)
+        return rc;
+    return refused ? MUP_NEGATIVE : MUP_OK;
 }
 
 const struct verb verb_lint = {
@@ -198,9 +136,13 @@ const struct verb verb_lint = {
     2,
     VERB_CONFIG,
     "what transfers, what is scaled by rule, what must not differ",
-    "Compares the proxy (a run config, a sweep file, or the folder of either)\n"
-    "with the target, key by key: a TRANSFER or FIXED key that differs is an\n"
-    "error, a SCALE key is information.  Exit code 1 if there are errors.",
+    "Asks every rule of 'mutransfer help rule' about the proxy (a run config, "
+    "a\n"
+    "sweep file, or the folder of either) and the target.  A sweep's folder "
+    "knows\n"
+    "most: its winner, report and coordinate check.  A key that differs has a\n"
+    "class: T transfers, S scaled by rule, E empirical only, N must be equal.\n"
+    "Exit code 1 if there are errors.",
     "mutransfer lint configs/quickstart.yaml configs/quickstart-target.yaml",
     options,
     run,

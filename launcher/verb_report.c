@@ -13,9 +13,9 @@
 #include "sweep/report_text.h"
 
 static const struct option options[] = {
-    { "csv", 0, "FILE", "runs of another trainer: width,lr,seed,loss" },
+    { "csv", 0, "FILE", "table of the runs of another trainer" },
     { "output", 'o', "DIR",
-      "where the report on FILE goes (FILE without .csv, then -report)" },
+      "folder for the report on a table (FILE-report, without .csv)" },
     OPTION_JSON,
     { 0 },
 };
@@ -191,14 +191,13 @@ const struct verb verb_report = {
     0,
     "optimum per width, drift, regret, verdict, pictures, report.html",
     "Reads a sweep and the coordinate checks and target run beside it, and\n"
-    "writes report.json, report.html and plots/.  --csv reads the runs of any\n"
-    "other trainer instead: a table with the columns width, lr, loss (empty "
-    "or\n"
-    "nan = diverged) and, optionally, seed and parametrization, in any order.\n"
-    "Exit code by the verdict on muP, else on the first parametrization that "
-    "is\n"
-    "not SP, else on SP: 0 stable, 1 the optimum drifts, 8 the data does not\n"
-    "decide.",
+    "writes report.json, report.html and plots/.  --csv reads the runs of\n"
+    "another trainer: a table with the columns width, lr, loss (empty or nan "
+    "=\n"
+    "diverged) and, where needed, seed and parametrization, in any order.\n"
+    "Exit code by the verdict on muP, without it on the first parametrization\n"
+    "but SP, or on SP alone: 0 stable, 1 the optimum drifts, 8 the data does\n"
+    "not decide.",
     "mutransfer report runs/quickstart\n"
     "  mutransfer report --csv configs/example-sweep.csv -o runs/example",
     options,

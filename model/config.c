@@ -230,6 +230,21 @@ const struct schema run_schema = {
     .n_set = sizeof(((struct run_config *)0)->set),
 };
 
+int run_config_given(const struct run_config *config, const char *key)
+{
+    size_t i = 0;
+
+    for (const struct section *s = run_schema.sections; s->name; s++) {
+        size_t len = strlen(s->name);
+
+        for (const struct field *f = s->fields; f->key; f++, i++)
+            if (!strncmp(key, s->name, len) && key[len] == '.' &&
+                !strcmp(key + len + 1, f->key))
+                return config->set[i] != 0;
+    }
+    return 0;
+}
+
 int64_t config_heads(const struct model_config *m)
 {
     return m->width / m->head_size;
@@ -346,6 +361,10 @@ static int check_duration(const struct run_config *c, struct mup_error *err)
                         "mup.duration sde needs mup.base_batch and "
                         "mup.base_steps, the proxy's train.batch and "
                         "train.steps");
+    if (c->train.optimizer == MUP_SGD)
+        return mup_fail(err, MUP_USAGE,
+                        "mup.duration sde is a rule for adaptive optimizers; "
+                        "train.optimizer sgd has none here");
     rc = config_duration(c, &d, err);
     if (rc)
         return rc;
@@ -358,12 +377,47 @@ static int check_duration(const struct run_config *c, struct mup_error *err)
     return MUP_OK;
 }
 
+/* Whether rules hold together for a tensor of each kind. */
+static int check_roles(const struct mup_rules *rules, struct mup_error *err)
+{
+    static const struct mup_shape shapes[] = {
+        { "hidden", MUP_HIDDEN, { 1, 1 }, { 1, 1 } },
+        { "router", MUP_ROUTER, { 1, 0 }, { 1, 1 } },
+        { "up", MUP_EXPERT_UP, { 1, 1 }, { 1, 1 } },
+    };
+    struct mup_scale scale;
+    int rc = MUP_OK;
+
+    for (int i = 0; !rc && i < 3; i++)
+        rc = mup_scale(rules, &shapes[i], &scale, err);
+    return rc;
+}
+
+/* The key whose value is refused even beside AdamW and no other rule; the
+ * optimizer, if it takes two to be refused.  In libmup's own order. */
+static const char *key_at_fault(const struct mup_rules *rules)
+{
+    const struct mup_rules plain = { .parametrization = rules->parametrization,
+                                     .layers = rules->layers,
+                                     .experts = rules->experts };
+    struct mup_rules form = plain, moe = plain, depth = plain, group = plain;
+
+    form.form = rules->form;
+    moe.moe = rules->moe;
+    depth.depth = rules->depth;
+    group.gqa = rules->gqa;
+    group.group = rules->group;
+    return check_roles(&form, NULL)    ? "mup.form"
+           : check_roles(&moe, NULL)   ? "mup.moe"
+           : check_roles(&depth, NULL) ? "mup.depth"
+           : check_roles(&group, NULL) ? "model.kv_group"
+                                       : "train.optimizer";
+}
+
 /* Names the key at fault where libmup names the rule. */
 static int check_rules(const struct run_config *c, struct mup_error *err)
 {
     const struct mup_rules rules = config_rules(c);
-    const struct mup_shape shape = { "any", MUP_HIDDEN, { 1, 1 }, { 1, 1 }, 1 };
-    struct mup_scale scale;
     int rc;
 
     if (c->mup.depth && !c->mup.base_layers)
@@ -385,13 +439,9 @@ static int check_rules(const struct run_config *c, struct mup_error *err)
         return mup_fail(err, MUP_USAGE,
                         "mup.form table3 cannot serve model.tied: the table "
                         "is an input too; use table8 or table9");
-    rc = mup_scale(&rules, &shape, &scale, err);
+    rc = check_roles(&rules, err);
     if (rc)
-        mup_error_prefix(err, "%s: ",
-                         rules.optimizer == MUP_MUON ||
-                                 rules.optimizer == MUP_SGD
-                             ? "train.optimizer"
-                             : "mup.parametrization");
+        mup_error_prefix(err, "%s: ", key_at_fault(&rules));
     return rc;
 }
 
@@ -407,8 +457,10 @@ static int check_base(const struct run_config *c, struct mup_error *err)
     if (config_heads(&base) % base.kv_group)
         return mup_fail(err, MUP_USAGE,
                         "mup.base_width %lld gives %lld heads, which "
-                        "model.kv_group %lld does not divide",
+                        "%s %lld does not divide",
                         (long long)base.width, (long long)config_heads(&base),
+                        c->mup.base_kv_group ? "mup.base_kv_group"
+                                             : "model.kv_group",
                         (long long)base.kv_group);
     return MUP_OK;
 }

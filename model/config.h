@@ -130,6 +130,9 @@ int run_config_load(const char *path, char *const *overrides, int n_overrides,
  * sentence begins with the key at fault, so that a caller can add its place. */
 int run_config_check(const struct run_config *config, struct mup_error *err);
 
+/* Nonzero where key was given in the file or on the command line. */
+int run_config_given(const struct run_config *config, const char *key);
+
 /* Derived sizes. */
 int64_t config_heads(const struct model_config *m);    /* H = D / K */
 int64_t config_kv_heads(const struct model_config *m); /* G = H / kv_group */

@@ -29,8 +29,7 @@ static void cpu_name(char *out, size_t bytes)
         (void)fclose(f); /* only read from */
 }
 
-/* corpus.bin is described by corpus.json, written by corpus_prepare. */
-static json_t *corpus_description(const char *shard)
+json_t *manifest_corpus(const char *shard)
 {
     char path[FIELD_TEXT_BYTES + 8];
     size_t n = strlen(shard);
@@ -55,7 +54,7 @@ static void hash_text(const struct data *data, char out[33])
 static json_t *describe_data(const char *source, const struct data *data)
 {
     char hash[33];
-    json_t *corpus = data->synthetic ? NULL : corpus_description(source);
+    json_t *corpus = data->synthetic ? NULL : manifest_corpus(source);
 
     hash_text(data, hash);
     return json_pack("{s:s, s:s, s:I, s:o*}", "source", source, "xxh3_128",

@@ -35,29 +35,40 @@ static struct mup_dim finite(int64_t size)
     return (struct mup_dim){ size, 0 };
 }
 
+/* What an optimizer multiplies its learning rate with, beyond the factors of
+ * libmup. */
+static double beyond(const struct train_config *train,
+                     const struct mup_shape *shape)
+{
+    if (train->optimizer != MUP_MUON)
+        return 1;
+    return mup_is_muon(shape->role)
+               ? mup_muon_factor(train->muon, shape->fan_out.size,
+                                 shape->fan_in.size)
+               : train->muon_adam_lr;
+}
+
 /* The base learning rate reaches decay by the mode alone: detached decay has
- * none, and Muon's AdamW tensors decay like the others. */
+ * none (but falls in a step as the steps get more), and Muon's AdamW tensors
+ * decay like the others. */
 static void set_optimizer(struct builder *b, struct param *p)
 {
     const struct train_config *train = &b->config->train;
-    double lr = train->lr * b->duration.lr;
-    double decay = train->weight_decay * b->duration.weight_decay;
+    const double lr = train->lr * b->duration.lr;
+    const double decay = train->weight_decay * b->duration.weight_decay;
+    const double times = beyond(train, &p->shape);
+    int detached = train->decay_mode == MUP_DECAY_DETACHED && train->lr > 0;
 
     p->optimizer = train->optimizer;
-    p->lr = lr * p->scale.lr;
+    if (train->optimizer == MUP_MUON && !mup_is_muon(p->shape.role))
+        p->optimizer = MUP_ADAMW;
+    p->lr = lr * p->scale.lr * times;
     p->eps = train->eps * b->duration.eps * p->scale.eps;
-    p->decay = decay * p->scale.weight_decay;
-    p->shrink = (train->decay_mode == MUP_DECAY_DETACHED ? 1 : lr) *
+    p->decay = decay * p->scale.weight_decay / times;
+    if (detached)
+        p->decay /= train->lr;
+    p->shrink = (detached ? b->duration.lr : lr) *
                 (p->scale.lr * p->scale.weight_decay) * decay;
-    if (train->optimizer == MUP_MUON) {
-        if (mup_is_muon(p->shape.role)) {
-            p->lr *= mup_muon_factor(train->muon, p->shape.fan_out.size,
-                                     p->shape.fan_in.size);
-        } else {
-            p->optimizer = MUP_ADAMW;
-            p->lr *= train->muon_adam_lr;
-        }
-    }
     p->second = -1;
     if (p->optimizer == MUP_ADAMW || p->optimizer == MUP_ADAM) {
         p->second = b->params->second_total;

@@ -158,7 +158,8 @@ static int save(struct run *r, struct mup_error *err)
     json_t *state;
     int rc;
 
-    if (r->saved_step == r->step)
+    /* before the first step there is nothing that the config does not say */
+    if (r->saved_step == r->step || r->step == 0)
         return MUP_OK;
     snprintf(dir, sizeof(dir), "%s/checkpoints", r->dir);
     state = json_pack("{s:f, s:f, s:f, s:I}", "first_loss", r->first_loss,

@@ -226,8 +226,8 @@ static struct power form_shift(const struct mup_rules *rules, int role)
     static const struct power none = { 0 };
     int class = rules_roles[role].class;
 
-    if (rules->form == MUP_TABLE3)
-        return class == MUP_OUTPUT ? (struct power){ .in = 1 } : none;
+    if (rules->form == MUP_TABLE3 && class == MUP_OUTPUT)
+        return (struct power){ .in = 1 };
     if (rules->form == MUP_TABLE9 && class == MUP_OUTPUT)
         return (struct power){ .in = 0.5 };
     if (rules->form == MUP_TABLE9 &&
@@ -338,14 +338,15 @@ static struct exponents exponents_of(const struct mup_rules *rules,
 /* --- factors beyond powers --- */
 
 /* Keys and values at another group size (KyroChi's code of arXiv:2605.15290,
- * whose comment disagrees with it: experimental). */
+ * whose comment disagrees with it: experimental).  It is a rule for Adam: SGD
+ * and Muon go by the shape of the matrix alone. */
 static double group_factor(const struct mup_rules *rules, int role)
 {
     struct mup_dim r = rules->group;
 
     if (role != MUP_KEY_VALUE || rules->gqa != MUP_GQA_EXPERIMENTAL ||
         rules->parametrization == MUP_SP || rules->optimizer == MUP_SGD ||
-        r.base == 0)
+        takes_muon(rules, role) || r.base == 0)
         return 1;
     return (1 + sqrt((double)r.size)) / (1 + sqrt((double)r.base));
 }
@@ -494,6 +495,11 @@ int mup_duration_scale(double batch_ratio, double token_ratio, double exponent,
                ? sqrt(batch_ratio) * pow(token_ratio, -exponent)
                : sqrt(batch_ratio / token_ratio);
     d.weight_decay = batch_ratio / token_ratio / d.lr;
+    if (!isfinite(d.steps) || !isfinite(d.weight_decay) || d.lr <= 0 ||
+        d.weight_decay <= 0 || d.one_minus_beta <= 0)
+        return mup_fail(err, MUP_USAGE,
+                        "batch ratio %g and token ratio %g are too far apart",
+                        batch_ratio, token_ratio);
     *out = d;
     return MUP_OK;
 }

@@ -40,13 +40,11 @@
 
 #include "model/config.h"
 #include "model/file.h"
+#include "sweep/lint.h"
 #include "sweep/report_commands.h"
 #include "sweep/report_data.h"
 #include "sweep/report_files.h"
 #include "sweep/report_text.h"
-
-#define TOY_WIDTH 256
-#define TOY_STEPS 5000
 
 __attribute__((format(printf, 2, 3))) static void warn(json_t *list,
                                                        const char *format, ...)
@@ -247,7 +245,7 @@ static void warn_of_optimum(const char *name, const struct transfer_optimum *o,
         warn(list,
              "%s: the optimum lies at the %s end of the grid; extend the grid",
              place, o->edge < 0 ? "low" : "high");
-    if (o->margin < 2)
+    if (o->margin < lint_rule_find("M012")->limit)
         warn(list, "%s: runs diverge only %.1f octaves above the optimum",
              place, o->margin);
 }
@@ -256,22 +254,24 @@ static void warn_of_optimum(const char *name, const struct transfer_optimum *o,
 static void warn_of_toys(const struct report_data *d, json_t *list)
 {
     double narrow = INFINITY, steps = INFINITY;
+    double toy_width = lint_rule_find("M001")->limit;
+    double toy_steps = lint_rule_find("M002")->limit;
 
     for (int i = 0; i < d->n; i++) {
         narrow = fmin(narrow, d->run[i].width);
         if (d->run[i].steps > 0)
             steps = fmin(steps, (double)d->run[i].steps);
     }
-    if (narrow < TOY_WIDTH)
+    if (narrow < toy_width)
         warn(list,
-             "toy scale: the narrowest proxy has width %g; below %d the laws "
+             "toy scale: the narrowest proxy has width %g; below %g the laws "
              "of large width hold only roughly",
-             narrow, TOY_WIDTH);
-    if (steps < TOY_STEPS)
+             narrow, toy_width);
+    if (steps < toy_steps)
         warn(list,
-             "toy scale: the proxies train for %g steps; below %d the best "
+             "toy scale: the proxies train for %g steps; below %g the best "
              "learning rate still depends on the length of training",
-             steps, TOY_STEPS);
+             steps, toy_steps);
 }
 
 static void add_warnings(const struct report_data *d, const struct report *r,

@@ -77,6 +77,8 @@ same "docs/cli.md is current (make docs)" "$top/docs/cli.md" \
     "$m" help cli-reference
 same "docs/config.md is current (make docs)" "$top/docs/config.md" \
     "$m" help config
+same "docs/lint.md is current (make docs)" "$top/docs/lint.md" \
+    "$m" help rules-reference
 "$m" show config $tiny >resolved.yaml
 same "a resolved config parses to itself" resolved.yaml \
     "$m" show config resolved.yaml
@@ -84,7 +86,7 @@ same "a resolved config parses to itself" resolved.yaml \
 same "a commented config parses to the same" resolved.yaml \
     "$m" show config commented.yaml
 for verb in doctor data plan train sweep coord-check report lint transfer \
-    launch status show plot help; do
+    launch status show rules plot help; do
     t "$verb -h answers" 0 "^usage: mutransfer $verb" "$m" $verb -h
 done
 t "the version is printed" 0 '^mutransfer [0-9]' "$m" --version
@@ -138,6 +140,12 @@ t "a depth rule takes the smallest depth for its base" 0 \
 t "coord-check without anything to check" 2 'needs a run config or a table' \
     "$m" coord-check
 t "unknown help is explained" 2 "no help on 'nonsense'" "$m" help nonsense
+t "help takes one topic" 2 "one operand too many" "$m" help config train
+t "the rules of the linter are listed" 0 '^  M012  warning  ' "$m" help rule
+t "a rule has a page" 0 '^what to do ' "$m" help rule M012
+t "... found in any case" 0 '^M012  ' "$m" help rule m012
+t "an unknown rule names the nearest" 2 "no rule 'M999'; the nearest is 'M090'" \
+    "$m" help rule M999
 t "a full disk at stdout is noticed" 3 'cannot write to standard output' \
     bash -c "'$m' help config >/dev/full"
 
@@ -169,6 +177,112 @@ t "a head count that does not divide" 2 'model.width 40.*head_size' \
     "$m" train $tiny --model.width=40
 t "an empty sweep file" 2 'sweep' "$m" sweep /dev/null
 t "an unknown backend" 2 'unknown backend' "$m" train $tiny --run.backend=gpu
+
+# ---- the rules for other trainers ----------------------------------------------------
+oracle=$top/tests/data/microsoft-mup.json
+same "rules of microsoft/mup's example as CSV" "$golden/rules.csv" \
+    "$m" rules --shapes "$oracle" --format csv
+same "rules as a table, every axis in it" "$golden/rules-table9.txt" \
+    "$m" rules --shapes "$oracle" --form table9 --depth completep \
+    --layers 64,4 --decay sqrt
+same "rules as JSON" "$golden/rules.json" bash -c "
+    '$m' rules --shapes - --optimizer muon --muon-scale moonlight --format json \
+        <<<'[{\"name\": \"a\", \"shape\": [512, 256], \"base_shape\": [128, 64]},
+        {\"name\": \"t\", \"shape\": [9, 256], \"base_shape\": [null, 64],
+         \"role\": \"tied\"}]'"
+t "--json is that format" 0 '^\[' "$m" rules --shapes "$oracle" --json
+printf '# microsoft/mup\nw:\n- 64\n- 64\n' >base.bsh
+t "base shapes come from microsoft/mup's file" 0 '^w,hidden,hidden,4,.*,0.25,' \
+    bash -c "'$m' rules --shapes - --base base.bsh --format csv \
+        <<<'[{\"name\": \"w\", \"shape\": [256, 256]}]'"
+t "patterns give roles" 0 '^x  *output' bash -c "
+    echo 'x output' >roles.txt
+    '$m' rules --shapes - --patterns roles.txt \
+        <<<'[{\"name\": \"x\", \"shape\": [9, 256], \"base_shape\": [null, 64]}]'"
+t "the built-in patterns can be given as a file" 0 'expert_up' \
+    "$m" rules --shapes "$oracle" --patterns configs/roles.txt
+t "a file where nothing grows is noted" 0 'no dimension of any tensor grows' \
+    bash -c "'$m' rules --shapes - \
+        <<<'[{\"name\": \"w\", \"shape\": [8], \"base_shape\": [null]}]'"
+t "a table that may be tied is noted" 0 "'wte' makes the logits too" bash -c "
+    '$m' rules --shapes - <<<'[{\"name\": \"wte\", \"shape\": [9, 8],
+        \"base_shape\": [null, 4]}]'"
+t "a bad shape names its tensor" 2 "x.json: tensor 'w': dimension 1 .* is 0" \
+    bash -c "echo '[{\"name\": \"w\", \"shape\": [8, 0]}]' >x.json
+    '$m' rules --shapes x.json"
+t "... and prints nothing else" 0 '^$' bash -c "
+    '$m' rules --shapes x.json --format csv 2>/dev/null || true"
+t "broken JSON has its line" 2 'x.json:2: not JSON' bash -c "
+    printf '[\n}' >x.json; '$m' rules --shapes x.json"
+t "rules need tensors" 2 'either --shapes FILE or --config' "$m" rules
+t "... from one place" 2 'either --shapes' \
+    "$m" rules --shapes "$oracle" --config $tiny
+t "a missing list of tensors" 3 "'nope.json': No such file" \
+    "$m" rules --shapes nope.json
+t "an unknown optimizer is refused" 2 "'adagrad'; one of adamw, sgd" \
+    "$m" rules --shapes "$oracle" --optimizer adagrad
+t "an unknown format is refused" 2 "'xml'; one of json" \
+    "$m" rules --shapes "$oracle" --format xml
+t "a depth rule needs layers" 2 'add --layers N,BASE' \
+    "$m" rules --shapes "$oracle" --depth completep
+t "... and their base" 2 '\-\-layers 64,4' \
+    "$m" rules --shapes "$oracle" --depth completep --layers 8
+t "an MoE regime needs experts" 2 'add --experts N,BASE' \
+    "$m" rules --shapes "$oracle" --moe mssp
+t "shapes have no config keys" 2 'sets a key of a config' \
+    "$m" rules --shapes "$oracle" --train.lr=1
+t "a config has keys for the rules" 2 '\-\-train.optimizer=sgd' \
+    "$m" rules --config $tiny --optimizer sgd
+t "... and knows its tensors" 2 'belongs to --shapes' \
+    "$m" rules --config $tiny --base base.bsh
+
+# trained_as NAME ARG...: base values times the factors of 'rules' are what
+# 'show params' says that the model trains with.
+base_values=(--train.lr=2^-8 --train.weight_decay=0.125 --train.eps=2^-30
+    --mup.init_std=0.5 --mup.emb_mult=1 --model.width=128 --mup.base_layers=1)
+trained_as() {
+    local name=$1 out
+
+    shift
+    "$m" show params $tiny "${base_values[@]}" "$@" --json >params.json
+    "$m" rules --config $tiny "${base_values[@]}" "$@" --format csv >rules.csv
+    out=$(awk -F, '
+    function differ(what, a, b) {
+        if ((a - b) ^ 2 > (1e-13 * b) ^ 2) {
+            printf "%s: %s is %.17g, by the rules %.17g\n", $1, what, a, b;
+        }
+    }
+    FNR == NR {
+        split($0, w, /[": ,]+/);
+        if (w[2] == "name") name = w[3];
+        value[name, w[2]] = w[3];
+        next;
+    }
+    FNR > 1 {
+        n++;
+        differ("lr", value[$1, "lr"], $8 * 2 ^ -8);
+        differ("eps", value[$1, "eps"], $9 * 2 ^ -30);
+        differ("decay", value[$1, "weight_decay"], $10 * 0.125);
+        if ($5 == "normal") differ("std", value[$1, "init_std"], $6 * 0.5);
+        if ($1 !~ /norm_out/) differ("forward", value[$1, "forward"], $7);
+    }
+    END { if (n != 27) print n " tensors" }' params.json rules.csv 2>&1)
+    if [ -z "$out" ]; then
+        ok "$name"
+    else
+        not_ok "$name" "$out"
+    fi
+}
+trained_as "the rules are what is trained"
+trained_as "... with SGD in table 9" --train.optimizer=sgd --mup.form=table9
+trained_as "... with a depth rule" --mup.depth=completep --mup.form=table3
+trained_as "... in an MoE regime" --mup.moe=mean_field --mup.base_experts=2
+trained_as "... under SP" --mup.parametrization=sp
+cp rules.csv whole.csv
+for layout in --launch.local=8 --train.micro_batch=1 --train.micro_batch=4; do
+    trained_as "... whatever $layout" --mup.parametrization=sp $layout
+    t "... with the same bytes" 0 '' cmp rules.csv whole.csv
+done
 
 # ---- bad data and bad places ---------------------------------------------------------
 t "missing data" 3 'nope.bin' "$m" train $tiny --data.train=nope.bin -o r1
@@ -347,11 +461,31 @@ t "an unknown picture" 2 'lr' "$m" plot pie study
 t "an unknown terminal" 2 'png, svg, dumb' "$m" plot lr study --term crt
 t "lint passes" 0 '^0 errors' "$m" lint sweep.yaml target.yaml
 t "lint of the folder passes" 0 '^0 errors' "$m" lint study target.yaml
-t "lint finds a fixed key" 1 'error +model.experts' \
+t "... knows what its report says" 0 'M0(10|11|12|13|7[0-3]) ' \
+    "$m" lint study target.yaml
+t "lint names keys that may differ, with their class" 0 \
+    'model.width +32\|64 -> 128 +S, scaled by rule' \
+    "$m" lint sweep.yaml target.yaml
+t "lint finds other experts" 1 '^error +M050 ' \
     "$m" lint sweep.yaml target.yaml --model.experts=8
-t "transfer refuses a fixed key" 1 'model.experts \(fixed\)' \
+t "lint finds a width that does not divide" 1 '^error +M080 ' \
+    "$m" lint sweep.yaml target.yaml --model.width=100
+t "lint speaks JSON" 0 '"id": "M001"' "$m" lint study target.yaml --json
+t "... with errors too" 1 '"errors": 1' \
+    "$m" lint study target.yaml --model.experts=8 --json
+t "lint of nothing" 3 'No such file' "$m" lint nope.yaml target.yaml
+t "lint of a folder that holds nothing" 2 'neither a sweep' \
+    "$m" lint configs target.yaml
+t "a sweep file is no target" 2 'a run config is needed' \
+    "$m" lint study sweep.yaml
+if command -v python3 >/dev/null; then
+    t "... which parses" 0 '' bash -c "'$m' lint study target.yaml --json |
+        python3 -m json.tool"
+fi
+t "transfer refuses other experts" 1 'error: M050 .model.experts. \(fixed\)' \
     "$m" transfer study target.yaml --model.experts=8 -o out.yaml
-t "transfer refuses another learning rate" 1 'train.lr \(transfer\)' \
+t "transfer refuses another learning rate" 1 \
+    "error: M014 'train.lr' \(transfer\)" \
     "$m" transfer study target.yaml --train.lr=0.3 -o out.yaml
 t "... and writes nothing" 1 '' test -e out.yaml
 t "transfer wants an output" 2 'add -o' "$m" transfer study target.yaml
@@ -360,7 +494,18 @@ t "transfer does not overwrite the target" 2 'overwrite' \
 t "transfer writes the target" 0 'carried unchanged: train.lr = ' \
     "$m" transfer study target.yaml -o out.yaml
 t "... with its provenance" 0 '"trial": [0-9]+' cat out.transfer.json
-t "... which lints clean" 0 '^0 errors, 4 warnings' "$m" lint study out.yaml
+t "... which lints clean" 0 '^0 errors' "$m" lint study out.yaml
+t "... and has the linter's warnings" 0 '"id": "M001"' cat out.transfer.json
+t "launch says what speaks against it" 0 '^warning: M001 ' \
+    "$m" launch out.yaml -n
+t "launch refuses what transfer would" 1 "error: M014 'train.lr'" \
+    "$m" launch out.yaml -n --train.lr=0.3
+sed 's/"sweep_dir": "study"/"sweep_dir": "gone"/' out.transfer.json \
+    >gone.transfer.json
+cp out.yaml gone.yaml
+t "launch without the sweep asks about the target alone" 0 \
+    "note: the sweep 'gone'" "$m" launch gone.yaml -n --train.lr=0.3
+t "launch of a config of one's own works" 0 'bytes planned' "$m" launch $tiny -n
 t "launch trains it" 0 'trained 50 steps' \
     "$m" launch out.yaml --local 1 -q -o study/target
 t "transfer from an empty folder" 2 'neither' \
@@ -408,7 +553,7 @@ t "a table is not put into a sweep" 2 'holds a sweep' \
     "$m" report --csv one.csv -o study
 t "a table is not put into a run" 2 'holds a training run' \
     "$m" report --csv one.csv -o run
-t "a run is not put beside a table's report" 2 'holds the report of a table' \
+t "a run is not put beside a table's report" 2 'holds a report already' \
     "$m" train $tiny -o one-report
 t "a table without --csv is explained" 2 'report --csv one.csv' \
     "$m" report one.csv

@@ -4,7 +4,7 @@
 
 int main(void)
 {
-    struct mup_rules rules = { MUP_MUP, MUP_ADAMW, MUP_DECAY_INDEPENDENT };
+    struct mup_rules rules = { .parametrization = MUP_MUP };
     struct mup_shape shapes[] = {
         { "embedding", MUP_INPUT, { 1024, 128 }, { 32000, 0 } },
         { "mlp.up", MUP_HIDDEN, { 4096, 512 }, { 1024, 128 } },

@@ -88,6 +88,7 @@ fuzz: ## every fuzz target for T seconds (60)
 docs: $(BIN) ## write the generated references anew
 	@$(BIN) help cli-reference >docs/cli.md
 	@$(BIN) help config >docs/config.md
+	@$(BIN) help rules-reference >docs/lint.md
 
 compile_commands.json: ## for clang tools and editors
 	@$(MAKE) --no-print-directory -Bn V=1 all 2>/dev/null | \

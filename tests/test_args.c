@@ -10,7 +10,6 @@
 
 #include "launcher/args.h"
 #include "launcher/paths.h"
-#include "launcher/roles.h"
 #include "launcher/units.h"
 #include "launcher/verbs.h"
 
@@ -271,38 +270,6 @@ static void a_run_folder_is_named_after_its_file(void **state)
         MUP_USAGE);
 }
 
-static void given_keys_are_told_from_defaults(void **state)
-{
-    char lr[] = "train.lr=0.25";
-    char *overrides[] = { lr };
-    struct run_config config;
-    struct mup_error err;
-
-    (void)state;
-    assert_int_equal(run_config_read(NULL, overrides, 1, &config, &err),
-                     MUP_OK);
-    assert_true(roles_given(&config, "train.lr"));
-    assert_false(roles_given(&config, "train.beta2"));
-    assert_false(roles_given(&config, "train.nonsense"));
-}
-
-static void a_toy_proxy_is_called_one(void **state)
-{
-    struct run_config config;
-    struct mup_error err;
-
-    (void)state;
-    assert_int_equal(run_config_read(NULL, NULL, 0, &config, &err), MUP_OK);
-    config.model.width = 256;
-    config.model.layers = 4;
-    config.train.steps = 5000;
-    config.train.batch = 32;
-    assert_int_equal(roles_toy(&config, NULL, NULL), 0);
-    config.model.width = 128;
-    config.train.batch = 31;
-    assert_int_equal(roles_toy(&config, NULL, NULL), 2);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,8 +286,6 @@ int main(void)
         cmocka_unit_test(every_verb_is_complete),
         cmocka_unit_test(durations_and_sizes_carry_their_unit),
         cmocka_unit_test(a_run_folder_is_named_after_its_file),
-        cmocka_unit_test(given_keys_are_told_from_defaults),
-        cmocka_unit_test(a_toy_proxy_is_called_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

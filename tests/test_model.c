@@ -134,6 +134,46 @@ static void gradients_match_with_options_switched(void **state)
     check_gradients(&c);
 }
 
+/* Everything beyond the plain network: QK-norm, a shared expert, multipliers
+ * on every matrix and, with 2 layers over 1, on the branches. */
+static struct run_config with_extras(const char *backend)
+{
+    struct run_config c = tiny(backend);
+
+    c.model.qk_norm = c.model.shared_expert = 1;
+    c.mup.parametrization = MUP_UMUP;
+    c.mup.depth = MUP_COMPLETEP;
+    c.mup.base_layers = 1;
+    return c;
+}
+
+static void gradients_match_with_every_extra_part(void **state)
+{
+    struct run_config c = with_extras("ref64");
+
+    (void)state;
+    check_gradients(&c);
+    c.mup.parametrization = MUP_MUP;
+    c.mup.depth = MUP_DEPTH_MUP;
+    c.mup.form = MUP_TABLE9;
+    c.mup.moe = MUP_MOE_MEAN_FIELD;
+    c.mup.base_experts = 1;
+    c.model.tied = 1;
+    check_gradients(&c);
+    /* gains of heads that grow, and each part on its own */
+    c = tiny("ref64");
+    c.model.qk_norm = 1;
+    c.model.head_size = 4;
+    c.model.kv_group = 1;
+    c.mup.form = MUP_TABLE9;
+    check_gradients(&c);
+    c = tiny("ref64");
+    c.model.shared_expert = 1;
+    c.model.router_renorm = 1;
+    c.mup.form = MUP_TABLE3;
+    check_gradients(&c);
+}
+
 /* --- an independent forward pass --- */
 
 /* The weights and tokens of tests/reference/forward.py. */
@@ -157,17 +197,19 @@ static void the_forward_pass_agrees_with_an_independent_one(void **state)
 {
     /* printed by tests/reference/forward.py: cross-entropy, lse^2, balance,
      * router lse^2 */
-    static const double expected[2][4] = {
+    static const double expected[3][4] = {
         { 56.8710436769796, 262.693069219564, 4.34719168034078,
           37.1411578159341 },
         { 59.5559948470242, 298.5579193358, 4.75053621486076,
           74.0185825672567 },
+        { 55.8337832803118, 263.235562757938, 4.23874232748682,
+          40.029016168671 },
     };
 
     (void)state;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         const struct loss_scale forward_only = { 0, 0, 0 };
-        struct run_config c = tiny("ref64");
+        struct run_config c = i == 2 ? with_extras("ref64") : tiny("ref64");
         struct model_losses l = { 0 };
         struct trainer t = { 0 };
 
@@ -189,15 +231,13 @@ static void the_forward_pass_agrees_with_an_independent_one(void **state)
     }
 }
 
-static void micro_batches_add_up_to_the_batch(void **state)
+static void check_micro_batches(struct run_config c)
 {
-    struct run_config c = tiny("ref64");
     struct trainer a = { 0 }, b = { 0 };
     struct trainer_step sa, sb;
     struct mup_error err = { 0 };
     double *ga, *gb;
 
-    (void)state;
     open_trainer(&c, &a);
     c.train.micro_batch = 1;
     open_trainer(&c, &b);
@@ -212,6 +252,13 @@ static void micro_batches_add_up_to_the_batch(void **state)
         assert_close(ga[i], gb[i], 1e-13);
     trainer_close(&a);
     trainer_close(&b);
+}
+
+static void micro_batches_add_up_to_the_batch(void **state)
+{
+    (void)state;
+    check_micro_batches(tiny("ref64"));
+    check_micro_batches(with_extras("ref64"));
 }
 
 /* Train `steps` steps and keep the weights; caller frees. */
@@ -548,6 +595,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_gradient_matches_finite_differences),
         cmocka_unit_test(gradients_match_with_options_switched),
+        cmocka_unit_test(gradients_match_with_every_extra_part),
         cmocka_unit_test(the_forward_pass_agrees_with_an_independent_one),
         cmocka_unit_test(micro_batches_add_up_to_the_batch),
         cmocka_unit_test(mup_at_base_width_is_sp_bit_for_bit),

@@ -143,13 +143,11 @@ static void assert_same_run(const char *a, const char *b)
     free(tb);
 }
 
-static void a_stopped_run_continues_bit_for_bit(void **state)
+static void check_resume(struct run_config c)
 {
-    struct run_config c = small_config();
     char whole[64], parts[64];
     struct train_result a, b;
 
-    (void)state;
     assert_done(&c, new_dir(whole), &a);
     new_dir(parts);
     for (int64_t at = 3; at < 40; at += 11) {
@@ -166,6 +164,23 @@ static void a_stopped_run_continues_bit_for_bit(void **state)
     assert_same_run(whole, parts);
     remove_tree(whole);
     remove_tree(parts);
+}
+
+static void a_run_stopped_before_its_first_step_starts_again(void **state)
+{
+    struct run_config c = small_config();
+    struct stop_at stop = { 0, 0 };
+    struct train_hooks hooks = { &stop, remember_step, reached, NULL };
+    struct mup_error err = { 0 };
+    struct train_result result;
+    char dir[64];
+
+    (void)state;
+    assert_int_equal(train_run(&c, new_dir(dir), &hooks, &result, &err),
+                     MUP_STOPPED);
+    assert_done(&c, dir, &result);
+    assert_int_equal(result.resumed_from, 0);
+    remove_tree(dir);
 }
 
 /* Kill a child that trains in dir until one ends by itself. */
@@ -517,6 +532,123 @@ static void the_plan_is_what_happens(void **state)
     remove_tree(dir);
 }
 
+static void a_stopped_run_continues_bit_for_bit(void **state)
+{
+    (void)state;
+    check_resume(small_config());
+}
+
+/* In table 9, where a load that rescaled anything would show. */
+static void every_optimizer_continues_bit_for_bit(void **state)
+{
+    (void)state;
+    for (int optimizer = MUP_SGD; optimizer <= MUP_MUON; optimizer++) {
+        struct run_config c = small_config();
+
+        c.train.optimizer = optimizer;
+        c.train.lr = optimizer == MUP_SGD ? 0.1 : 2e-3;
+        c.mup.form = MUP_TABLE9;
+        c.model.qk_norm = c.model.shared_expert = 1;
+        check_resume(c);
+    }
+}
+
+/* Names of the tensors of a kind in the newest checkpoint, each in brackets;
+ * freed by the caller. */
+static char *names_of_kind(const char *dir, const char *kind)
+{
+    char checkpoints[100], path[256], file[300], *text = calloc(1, 65536);
+    struct mup_error err = { 0 };
+    json_t *manifest, *tensors, *tensor;
+    size_t i;
+
+    assert_non_null(text);
+    snprintf(checkpoints, sizeof(checkpoints), "%s/checkpoints", dir);
+    assert_int_equal(checkpoint_newest(checkpoints, path, sizeof(path), &err),
+                     MUP_OK);
+    snprintf(file, sizeof(file), "%s/manifest.json", path);
+    manifest = json_load_file(file, 0, NULL);
+    assert_non_null(manifest);
+    tensors = json_object_get(json_object_get(manifest, "manifest"), "tensors");
+    json_array_foreach(tensors, i, tensor)
+    {
+        size_t used = strlen(text);
+
+        if (!strcmp(json_string_value(json_object_get(tensor, "kind")), kind))
+            snprintf(text + used, 65536 - used, "[%s]",
+                     json_string_value(json_object_get(tensor, "name")));
+    }
+    json_decref(manifest);
+    return text;
+}
+
+static void second_moments_are_saved_where_they_exist(void **state)
+{
+    (void)state;
+    for (int optimizer = MUP_ADAMW; optimizer <= MUP_MUON; optimizer++) {
+        struct run_config c = small_config();
+        struct train_result result;
+        char dir[64], *first, *second;
+
+        c.train.optimizer = optimizer;
+        c.train.lr = 1e-3;
+        c.train.steps = 5;
+        assert_done(&c, new_dir(dir), &result);
+        first = names_of_kind(dir, "m");
+        second = names_of_kind(dir, "v");
+        assert_non_null(strstr(first, "[blocks.0.moe.up]"));
+        assert_non_null(strstr(first, "[embed]"));
+        if (optimizer == MUP_ADAMW || optimizer == MUP_ADAM)
+            assert_string_equal(first, second);
+        else if (optimizer == MUP_MUON)
+            assert_string_equal(
+                second, "[embed][blocks.0.attn.norm_in][blocks.0.attn.norm_out]"
+                        "[blocks.0.moe.norm_in][blocks.0.moe.router]"
+                        "[blocks.0.moe.norm_out][blocks.1.attn.norm_in]"
+                        "[blocks.1.attn.norm_out][blocks.1.moe.norm_in]"
+                        "[blocks.1.moe.router][blocks.1.moe.norm_out]"
+                        "[norm_final][unembed]");
+        else
+            assert_string_equal(second, "");
+        free(first);
+        free(second);
+        remove_tree(dir);
+    }
+}
+
+/* Bytes of the optimizer, counted again tensor by tensor. */
+static void the_plan_counts_every_optimizer_to_the_byte(void **state)
+{
+    (void)state;
+    for (int optimizer = MUP_ADAMW; optimizer <= MUP_MUON; optimizer++) {
+        struct run_config c = small_config();
+        struct trainer t = { 0 };
+        struct train_plan plan;
+        struct mup_error err = { 0 };
+        int64_t all = 0, second = 0, D = 32, F = 4 * 32, scratch;
+
+        c.train.optimizer = optimizer;
+        assert_int_equal(train_plan(&c, &plan, &err), MUP_OK);
+        assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+        assert_int_equal(plan.arena_bytes, t.arena_bytes);
+        for (int i = 0; i < t.model.params.n; i++) {
+            const struct param *p = &t.model.params.list[i];
+            int adam = optimizer <= MUP_ADAM && optimizer != MUP_SGD;
+
+            all += p->count;
+            if (adam || (optimizer == MUP_MUON && !mup_is_muon(p->shape.role)))
+                second += p->count;
+        }
+        /* two of the largest matrix, two squares of the largest side */
+        scratch = optimizer == MUP_MUON ? 2 * D * F + 2 * D * D : 0;
+        /* each array is rounded up to 64 bytes */
+        assert_int_equal(plan.optimizer_bytes, (4 * all + 63) / 64 * 64 +
+                                                   (4 * second + 63) / 64 * 64 +
+                                                   4 * scratch);
+        trainer_close(&t);
+    }
+}
+
 /* --- no allocation in a step ------------------------------------------------
  */
 
@@ -546,23 +678,27 @@ void *realloc(void *data, size_t bytes)
 
 static void a_step_allocates_nothing(void **state)
 {
-    struct run_config c = small_config();
-    struct trainer t = { 0 };
-    struct trainer_step stats;
-    struct mup_error err = { 0 };
-    long before;
-
     (void)state;
-    /* ref: every op is ours.  (oneDNN's products take scratch of their own
-     * in fast; malloc is set up to reuse it.) */
-    snprintf(c.run.backend, sizeof(c.run.backend), "ref");
-    assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
-    before = allocations;
-    assert_true(before > 0); /* the count counts */
-    for (int s = 0; s < 3; s++)
-        assert_int_equal(trainer_step(&t, s, &stats, &err), MUP_OK);
-    assert_int_equal(allocations, before);
-    trainer_close(&t);
+    for (int optimizer = MUP_ADAMW; optimizer <= MUP_MUON; optimizer++) {
+        struct run_config c = small_config();
+        struct trainer t = { 0 };
+        struct trainer_step stats;
+        struct mup_error err = { 0 };
+        long before;
+
+        c.train.optimizer = optimizer;
+        c.model.qk_norm = c.model.shared_expert = 1;
+        /* ref: every op is ours.  (oneDNN's products take scratch of their own
+         * in fast; malloc is set up to reuse it.) */
+        snprintf(c.run.backend, sizeof(c.run.backend), "ref");
+        assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+        before = allocations;
+        assert_true(before > 0); /* the count counts */
+        for (int s = 0; s < 3; s++)
+            assert_int_equal(trainer_step(&t, s, &stats, &err), MUP_OK);
+        assert_int_equal(allocations, before);
+        trainer_close(&t);
+    }
 }
 #endif
 
@@ -570,6 +706,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stopped_run_continues_bit_for_bit),
+        cmocka_unit_test(a_run_stopped_before_its_first_step_starts_again),
         cmocka_unit_test(a_killed_run_continues_bit_for_bit),
         cmocka_unit_test(damaged_checkpoints_are_named_and_skipped),
         cmocka_unit_test(a_truncated_checkpoint_does_not_verify),
@@ -582,6 +719,9 @@ int main(void)
         cmocka_unit_test(divergence_is_a_result),
         cmocka_unit_test(a_full_disk_is_one_sentence_and_loses_nothing),
         cmocka_unit_test(the_plan_is_what_happens),
+        cmocka_unit_test(every_optimizer_continues_bit_for_bit),
+        cmocka_unit_test(second_moments_are_saved_where_they_exist),
+        cmocka_unit_test(the_plan_counts_every_optimizer_to_the_byte),
 #ifndef __SANITIZE_ADDRESS__
         cmocka_unit_test(a_step_allocates_nothing),
 #endif

@@ -47,7 +47,8 @@ def lse(x):
     return (m + np.log(np.exp(x - m).sum(-1, keepdims=True)))[..., 0]
 
 
-def run(scale, attn_cap, router_cap, renorm, tied, emb, router_f, readout):
+def run(scale, attn_cap, router_cap, renorm, tied, emb, router_f, readout,
+        hidden_f=1.0, residual=1.0, extras=False):
     i = np.arange(B * T)
     tokens, targets = (7 * i + 3) % V, (5 * i + 1) % V
     n = 0
@@ -57,24 +58,34 @@ def run(scale, attn_cap, router_cap, renorm, tied, emb, router_f, readout):
         n += 1
         return weights(n - 1, shape)
 
-    def take_gain():
+    def take_gain(size=D):
         nonlocal n
         n += 1
-        return gain(n - 1, D)
+        return gain(n - 1, size)
+
+    def expert(x, gate, up, down):
+        a = gelu(hidden_f * (gate @ x)) * (hidden_f * (up @ x))
+        return hidden_f * (down @ a)
 
     embed = take(V, D)
     x = emb * embed[tokens]
     balance = router_z = 0.0
     for _ in range(L):
         g_in, q, k, v = take_gain(), take(D, D), take(G * K, D), take(G * K, D)
+        g_q, g_k = (take_gain(K), take_gain(K)) if extras else (None, None)
         o, g_out, g_moe_in = take(D, D), take_gain(), take_gain()
         router, gate, up = take(E, D), take(E, F, D), take(E, F, D)
-        down, g_moe_out = take(E, D, F), take_gain()
+        down = take(E, D, F)
+        shared = (take(F, D), take(F, D), take(D, F)) if extras else None
+        g_moe_out = take_gain()
 
         h = rmsnorm(x, g_in).reshape(B, T, D)
-        qs = rope((h @ q.T).reshape(B, T, H, K))
-        ks = rope((h @ k.T).reshape(B, T, G, K))
-        vs = (h @ v.T).reshape(B, T, G, K)
+        qs = hidden_f * (h @ q.T).reshape(B, T, H, K)
+        ks = hidden_f * (h @ k.T).reshape(B, T, G, K)
+        if extras:
+            qs, ks = rmsnorm(qs, g_q), rmsnorm(ks, g_k)
+        qs, ks = rope(qs), rope(ks)
+        vs = hidden_f * (h @ v.T).reshape(B, T, G, K)
         out = np.zeros((B, T, H, K))
         for head in range(H):
             s = scale * np.einsum("btk,bsk->bts", qs[:, :, head],
@@ -84,7 +95,8 @@ def run(scale, attn_cap, router_cap, renorm, tied, emb, router_f, readout):
             s = np.where(np.tril(np.ones((T, T)))[None] > 0, s, -np.inf)
             p = np.exp(s - lse(s)[..., None])
             out[:, :, head] = p @ vs[:, :, head // GROUP]
-        x = x + rmsnorm(out.reshape(B * T, D) @ o.T, g_out)
+        branch = hidden_f * (out.reshape(B * T, D) @ o.T)
+        x = x + residual * rmsnorm(branch, g_out)
 
         h = rmsnorm(x, g_moe_in)
         logits = router_f * (h @ router.T)
@@ -102,10 +114,12 @@ def run(scale, attn_cap, router_cap, renorm, tied, emb, router_f, readout):
                 g = g / g.sum()
             for j, e in enumerate(chosen):
                 count[t // T, e] += 1
-                y[t] += g[j] * (down[e] @ (gelu(gate[e] @ h[t]) * (up[e] @ h[t])))
+                y[t] += g[j] * expert(h[t], gate[e], up[e], down[e])
+            if extras:
+                y[t] += expert(h[t], *shared)
         mean = probs.reshape(B, T, E).mean(1)
         balance += (E * (count / (T * TOPK) * mean).sum(-1)).sum()
-        x = x + rmsnorm(y, g_moe_out)
+        x = x + residual * rmsnorm(y, g_moe_out)
     h = rmsnorm(x, take_gain())
     unembed = embed if tied else take(V, D)
     logits = readout * (h @ unembed.T)
@@ -118,3 +132,5 @@ def run(scale, attn_cap, router_cap, renorm, tied, emb, router_f, readout):
 # base width 4, base head size 2, width 8: m = 2; emb_mult 2
 run(2 ** -0.5, 2.0, 3.0, False, False, 2.0, 0.5, 0.5)  # muP
 run(2 ** -0.5, 0.0, 0.0, True, True, 2.0, 1.0, 1.0)    # SP, renorm, tied
+# u-muP and CompleteP from 1 layer to 2, QK-norm, a shared expert
+run(2 ** -0.5, 2.0, 3.0, False, False, 2.0, 0.5, 0.5, 2 ** -0.5, 0.5, True)
