@@ -136,6 +136,22 @@ static void every_wrong_rule_fails_and_names_a_tensor_at_fault(void **state)
     assert_int_equal(seen, (1 << MUP_BREAK_COUNT) - 2);
 }
 
+/* The other gate, learning rates at several widths, is needed for this one. */
+static void a_wrong_decay_of_usual_size_is_not_seen(void **state)
+{
+    const struct coord_options o = { { 128, 512 }, 2, 2, 1, MUP_GROW_WIDTH };
+    struct run_config c = config_of();
+    struct coord_result r;
+
+    (void)state;
+    c.train.weight_decay = 0.1;
+    c.mup.broken = MUP_BREAK_DECAY;
+    check(&c, &o, &r);
+    assert_int_equal(r.wrong.broken, MUP_BREAK_DECAY);
+    assert_int_equal(r.wrong.found, -1);
+    coord_result_clear(&r);
+}
+
 static void expect_pass(const char *what, const struct run_config *c,
                         const struct coord_options *o)
 {
@@ -262,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_wrong_rule_fails_and_names_a_tensor_at_fault),
+        cmocka_unit_test(a_wrong_decay_of_usual_size_is_not_seen),
         cmocka_unit_test(the_right_rules_pass_in_each_setting),
         cmocka_unit_test(other_right_rules_pass),
         cmocka_unit_test(no_depth_rule_fails_where_depth_grows),
