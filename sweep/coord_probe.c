@@ -9,7 +9,7 @@
 #include "model/trainer.h"
 
 /* Gradients are looked at in so many first steps. */
-#define GRADIENT_STEPS 3
+#define GRADIENT_STEPS 2
 
 /* Share of its start that a tensor loses to decay during the check. */
 #define STRONG_DECAY 0.1
