@@ -60,17 +60,21 @@ struct widths {
     double width[64];
     const json_t *optimum[64]; /* one at that width */
     const char *word;          /* what grows */
+    int wraps; /* a group's name leaves no room for a caption on its line */
 };
+
+#define LONG_NAME 14 /* bytes of such a name */
 
 static void find_widths(const json_t *report, struct widths *out)
 {
     const json_t *p, *o;
     size_t i, k;
 
-    out->n = 0;
+    out->n = out->wraps = 0;
     out->word = report_word(report, "over", "word");
     json_array_foreach(json_object_get(report, "parametrizations"), i, p)
     {
+        out->wraps |= strlen(group_name(p, "label")) > LONG_NAME;
         json_array_foreach(json_object_get(p, "optima"), k, o)
         {
             double width = json_value(o, "width");
@@ -198,9 +202,6 @@ static int no_data(const char *what, struct mup_error *err)
 /* ---- learning-rate curves -------------------------------------------------
  */
 
-/* A name that leaves no room for a caption on its line, in bytes. */
-#define LONG_NAME 14
-
 static void put_rate_axis(FILE *out, const json_t *report, int terminal)
 {
     const json_t *axis =
@@ -240,20 +241,19 @@ static void put_loss_axis(FILE *out, const json_t *report)
     fputc('\n', out);
 }
 
-static void put_panel_title(FILE *out, const json_t *p, int terminal)
+static void put_panel_title(FILE *out, const json_t *p, int wraps, int terminal)
 {
     double drift = json_value(json_object_get(p, "drift"), "value");
-    const char *name = group_name(p, "label");
 
     fprintf(out, "set title '");
-    put_inside(out, name);
+    put_inside(out, group_name(p, "label"));
     if (terminal == PLOT_DUMB && isfinite(drift)) { /* half a screen wide */
         fputs("  ", out);
         put_inside(out, json_text(p, "verdict"));
         fprintf(out, ": %+.2f oct/doubling'", drift);
         return;
     }
-    fputs(strlen(name) > LONG_NAME ? "'.\"\\n\".'" : "   ", out);
+    fputs(wraps ? "'.\"\\n\".'" : "   ", out);
     put_inside(out, json_text(p, "caption"));
     fputc('\'', out);
 }
@@ -266,7 +266,7 @@ static void put_lr_panel(FILE *out, const json_t *p, int panel, int first,
     int n = (int)json_array_size(optima);
     char c[8], place[256];
 
-    put_panel_title(out, p, PLOT_SVG);
+    put_panel_title(out, p, all->wraps, PLOT_SVG);
     fprintf(out, " tc rgb '#222222'\nplot \\\n");
     for (int i = 0; i < n; i++) {
         int k = first + i;
@@ -315,7 +315,7 @@ static void put_lr_panel_dumb(FILE *out, const json_t *p, int panel, int first,
     const json_t *optima = json_object_get(p, "optima");
     int n = (int)json_array_size(optima);
 
-    put_panel_title(out, p, PLOT_DUMB);
+    put_panel_title(out, p, 0, PLOT_DUMB);
     /* Digits as marks, 1 is the narrowest; the axis label is the legend. */
     fprintf(out, "\nset xlabel '");
     put_inside(out, rate);

@@ -267,6 +267,22 @@ static void choose_slice(struct report_data *d)
     d->n = kept;
 }
 
+/* A sweep without learning rates still has a report, of loss over width. */
+static int check_tuned(const struct report_data *d, struct mup_error *err)
+{
+    const struct axes usual = axes_usual();
+
+    for (int i = 1; i < d->n; i++)
+        if (d->run[i].lr != d->run[0].lr)
+            return MUP_OK;
+    if (d->n == 0 || !strcmp(d->axes.of.key, usual.of.key))
+        return MUP_OK;
+    return mup_fail(err, MUP_USAGE,
+                    "--of: every run has %s %g; name a key that the sweep "
+                    "tuned",
+                    d->axes.of.key, d->run[0].lr);
+}
+
 int report_data_open(const struct report_request *request,
                      struct report_data *out, struct mup_error *err)
 {
@@ -298,6 +314,8 @@ int report_data_open(const struct report_request *request,
         if (trials[i].state == TRIAL_DONE || trials[i].state == TRIAL_DIVERGED)
             rc = add_run(&d, &trials[i], err);
     }
+    if (rc == MUP_OK)
+        rc = check_tuned(&d, err);
     if (rc == MUP_OK) {
         name_metric(&d, trials, n);
         sort_groups(&d);

@@ -83,8 +83,8 @@ static int plant(const struct planted *p, int simulation,
 static int try_analyse(const struct transfer_run *run, int n, uint64_t seed,
                        struct transfer_report *out, struct mup_error *err)
 {
-    const struct axes usual = axes_usual();
-    const struct transfer_runs runs = { run, n, &usual };
+    const struct axes axes = axes_usual();
+    const struct transfer_runs runs = { run, n, &axes };
 
     return transfer_analyse(&runs, seed, out, err);
 }
