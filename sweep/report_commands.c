@@ -1,5 +1,6 @@
 #include "sweep/report_commands.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,13 +211,15 @@ static void put_axis(FILE *out, const char *option, const char *key,
 
 static void put_report(FILE *out, const struct report_data *d)
 {
+    const char *source = d->csv ? d->csv : d->sweep;
     const struct axes_choice none = { 0 };
     struct axes usual = axes_usual();
 
-    fputs("mutransfer report ", out);
-    if (d->csv && axes_of_columns(&none, &usual, NULL) == MUP_OK)
-        fputs("--csv ", out);
-    put_word(out, d->csv ? d->csv : d->sweep);
+    assert(source);
+    if (d->csv) /* columns have shorter names than keys */
+        (void)axes_of_columns(&none, &usual, NULL);
+    fprintf(out, "mutransfer report %s", d->csv ? "--csv " : "");
+    put_word(out, source);
     put_axis(out, "over", d->axes.over.key, usual.over.key);
     put_axis(out, "of", d->axes.of.key, usual.of.key);
     put_axis(out, "by", d->axes.by.key, usual.by.key);

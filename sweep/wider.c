@@ -59,10 +59,13 @@ static void compare(const struct transfer_run *runs, int n, double narrow,
 static void answer(const struct axes *axes, struct transfer_report *r, int w,
                    const char *what)
 {
+    const struct phrase both =
+        axes_both(axes, r->optimum[w].width, r->optimum[w + 1].width);
+
+    /* A comma between two numbers. */
     snprintf(r->wider_reason, sizeof(r->wider_reason),
-             "near the %s 2^%.1f %s %s", axes->of.word, r->optimum[0].log2_lr,
-             axes_both(axes, r->optimum[w].width, r->optimum[w + 1].width).text,
-             what);
+             "near the %s 2^%.1f%s %s %s", axes->of.word, r->optimum[0].log2_lr,
+             *axes->over.unit ? "," : "", both.text, what);
 }
 
 /* se[w]: standard error of pair w's mean, by df degrees of freedom.  "Every
