@@ -14,8 +14,11 @@
 
 static const struct option options[] = {
     { "csv", 0, "FILE", "table of the runs of another trainer" },
+    { "over", 0, "KEY", "what grows: a number (model.width)" },
+    { "of", 0, "KEY", "what is tuned: a number (train.lr)" },
+    { "by", 0, "KEY", "what forms the groups (mup.parametrization)" },
     { "output", 'o', "DIR",
-      "folder for the report on a table (FILE-report, without .csv)" },
+      "folder for the report (the sweep's, or FILE-report of a table)" },
     OPTION_JSON,
     { 0 },
 };
@@ -45,10 +48,20 @@ static void draw_all(const char *dir, struct terminal *t)
     }
 }
 
-static void print_optimum(const struct transfer_optimum *o)
+static void print_optimum(const struct axes *axes,
+                          const struct transfer_optimum *o)
 {
-    printf("  width %5.0f  best lr 2^%.2f [%.2f, %.2f]  loss %.4f", o->width,
-           o->log2_lr, o->log2_lr_lo, o->log2_lr_hi, o->loss);
+    const char *unit = axes->over.unit;
+    const char *best =
+        axes_are_usual(axes) ? axes_leaf(axes->of.key) : axes->of.word;
+
+    printf("  %s%s", *unit ? "" : axes->over.word, *unit ? "" : " ");
+    if (o->width == floor(o->width))
+        printf("%5.0f", o->width);
+    else
+        printf("%5g", o->width);
+    printf("%s%s  best %s 2^%.2f [%.2f, %.2f]  loss %.4f", *unit ? " " : "",
+           unit, best, o->log2_lr, o->log2_lr_lo, o->log2_lr_hi, o->loss);
     if (o->diverged)
         printf("  %d diverged", o->diverged);
     if (o->edge)
@@ -57,26 +70,28 @@ static void print_optimum(const struct transfer_optimum *o)
     printf("\n");
 }
 
-static void print_transfer(const char *name, const struct transfer_report *t)
+static void print_transfer(const struct axes *axes, const char *name,
+                           const struct transfer_report *t)
 {
-    char regret[256];
+    const int raw = axes->by.rules && *name;
+    char regret[512];
 
-    printf("%s: %s", *name ? name : report_display_name(name),
+    printf("%s: %s", raw ? name : axes_group(axes, name).text,
            transfer_verdict_name(t->verdict));
     if (isfinite(t->drift))
-        printf(", drift %+.2f [%+.2f, %+.2f] octaves per doubling", t->drift,
-               t->drift_lo, t->drift_hi);
+        printf(", drift %+.2f [%+.2f, %+.2f] octaves per %s", t->drift,
+               t->drift_lo, t->drift_hi, axes_doubling(axes).text);
     printf("\n");
     if (t->reason[0])
         printf("  %s\n", t->reason);
     for (int i = 0; i < t->n_widths; i++)
-        print_optimum(&t->optimum[i]);
-    report_regret(t, regret, sizeof(regret));
+        print_optimum(axes, &t->optimum[i]);
+    report_regret(axes, t, regret, sizeof(regret));
     printf("  %s", regret);
     if (isfinite(t->regret) && isfinite(t->regret_hi))
         printf(" [%.2f, %.2f]", 100 * t->regret_lo, 100 * t->regret_hi);
     printf("\n");
-    printf("  wider is better: %s%s%s\n",
+    printf("  %s is better: %s%s%s\n", axes->over.more,
            t->wider_is_better > 0    ? "yes"
            : t->wider_is_better == 0 ? "no"
                                      : "cannot say",
@@ -113,7 +128,7 @@ static void print_text(const char *dir, const struct report *r)
 
     printf("%s\n\n", r->finding);
     for (int i = 0; i < r->n_parametrizations; i++)
-        print_transfer(r->name[i], &r->transfer[i]);
+        print_transfer(&r->axes, r->name[i], &r->transfer[i]);
     if (isatty(STDOUT_FILENO) &&
         plot_draw(dir, PLOT_LR, PLOT_DUMB, &picture, NULL) == MUP_OK && picture)
         printf("%s\n", picture);
@@ -121,55 +136,86 @@ static void print_text(const char *dir, const struct report *r)
     printf("report: %s/report.html\n", dir);
 }
 
-/* The table, NULL for the report of a sweep, and the folder of results. */
-static int find_places(const struct args *args, const char **csv, char *dir,
-                       size_t bytes, struct mup_error *err)
+static int check_operands(const struct args *args, struct mup_error *err)
 {
     const char *operand = args->n_operands ? args->operands[0] : NULL;
-    const char *output = args_text(args, "output");
+    const char *csv = args_text(args, "csv");
 
-    *csv = args_text(args, "csv");
-    if (*csv && operand)
+    if (csv && operand)
         return mup_fail(err, MUP_USAGE,
                         "'%s' is one operand too many beside --csv; the result "
                         "folder is named after -o",
                         operand);
-    if (!*csv && !operand)
+    if (!csv && !operand)
         return mup_fail(err, MUP_USAGE,
                         "'report' needs a sweep's folder or a table; usage: "
                         "mutransfer report DIR | --csv FILE");
-    if (!*csv && path_is_csv(operand))
+    if (!csv && path_is_csv(operand))
         return mup_fail(err, MUP_USAGE,
                         "'%s' is a table; write 'mutransfer report --csv %s'",
                         operand, operand);
-    if (!*csv && output)
-        return mup_fail(err, MUP_USAGE,
-                        "-o goes with --csv; the report of a sweep is written "
-                        "into the sweep's folder");
-    if (*csv && !output)
-        return path_report_dir(*csv, dir, bytes, err);
-    output = *csv ? output : operand;
-    if (snprintf(dir, bytes, "%s", output) >= (int)bytes)
-        return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long",
-                        output);
-    return *csv ? MUP_OK : path_expect(dir, PATH_SWEEP_DIR, err);
+    return csv ? MUP_OK : path_expect(operand, PATH_SWEEP_DIR, err);
+}
+
+/* The folder of the results.  The sweep's own holds the report on the usual
+ * axes alone: lint and transfer read it there. */
+static int find_out(const struct args *args, const struct report_request *q,
+                    char *out, size_t bytes, struct mup_error *err)
+{
+    const char *given = args_text(args, "output");
+    const int usual = axes_are_usual(&q->axes);
+    char axes[3 * AXES_TEXT_BYTES], table[1000] = "";
+    int rc = MUP_OK, n;
+
+    axes_folder(&q->axes, axes, sizeof(axes));
+    if (!given && q->csv)
+        rc = path_report_dir(q->csv, table, sizeof(table), err);
+    if (rc != MUP_OK)
+        return rc;
+    if (given)
+        n = snprintf(out, bytes, "%s", given);
+    else if (q->csv)
+        n = snprintf(out, bytes, "%s%s%s", table, usual ? "" : "-",
+                     usual ? "" : axes);
+    else
+        n = snprintf(out, bytes, "%s%s%s", q->sweep, usual ? "" : "/report-",
+                     usual ? "" : axes);
+    if (n < 0 || (size_t)n >= bytes)
+        return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long", out);
+    return given || q->csv ? path_expect_free(out, PATH_REPORT_DIR, err)
+                           : MUP_OK;
+}
+
+/* out: room for the folder of the results, which the request borrows. */
+static int read_request(const struct args *args, struct report_request *q,
+                        char *out, size_t bytes, struct mup_error *err)
+{
+    const struct axes_choice choice = { args_text(args, "over"),
+                                        args_text(args, "of"),
+                                        args_text(args, "by") };
+    int rc = check_operands(args, err);
+
+    *q = (struct report_request){ .csv = args_text(args, "csv"), .out = out };
+    if (rc != MUP_OK)
+        return rc;
+    q->sweep = q->csv ? NULL : args->operands[0];
+    rc = q->csv ? axes_of_columns(&choice, &q->axes, err)
+                : axes_of_keys(&choice, &q->axes, err);
+    return rc == MUP_OK ? find_out(args, q, out, bytes, err) : rc;
 }
 
 static int run(const struct args *args, struct mup_error *err)
 {
     struct report report = { 0 };
+    struct report_request request;
     struct terminal terminal;
-    const char *csv;
     char dir[1000];
-    int rc = find_places(args, &csv, dir, sizeof(dir), err);
+    int rc = read_request(args, &request, dir, sizeof(dir), err);
 
-    if (rc == MUP_OK && csv)
-        rc = path_expect_free(dir, PATH_REPORT_DIR, err);
     if (rc != MUP_OK)
         return rc;
     terminal_init(&terminal, args->quiet);
-    rc = csv ? report_write_csv(csv, dir, &report, err)
-             : report_write(dir, &report, err);
+    rc = report_write_request(&request, &report, err);
     if (rc != MUP_OK && rc != MUP_INCONCLUSIVE)
         return rc;
     draw_all(dir, &terminal);
@@ -191,14 +237,20 @@ const struct verb verb_report = {
     0,
     "optimum per width, drift, regret, verdict, pictures, report.html",
     "Reads a sweep and the coordinate checks and target run beside it, and\n"
-    "writes report.json, report.html and plots/.  --csv reads the runs of\n"
-    "another trainer: a table with the columns width, lr, loss (empty or nan "
-    "=\n"
-    "diverged) and, where needed, seed and parametrization, in any order.\n"
+    "writes report.json, report.html and plots/.  --over, --of and --by ask\n"
+    "another question than that of the learning rate over width under each\n"
+    "parametrization; the answer then goes to DIR/report-OF-over-OVER, for "
+    "the\n"
+    "linter reads the usual one in DIR.  --csv reads the runs of another\n"
+    "trainer: a table with the columns width, lr (or those named after --over\n"
+    "and --of), loss (empty or nan = diverged) and, where needed, seed and\n"
+    "parametrization (or --by), in any order.\n"
     "Exit code by the verdict on muP, without it on the first parametrization\n"
-    "but SP, or on SP alone: 0 stable, 1 the optimum drifts, 8 the data does\n"
+    "but SP, or on SP alone; of other groups on the key's default value,\n"
+    "without it on the first: 0 stable, 1 the optimum drifts, 8 the data does\n"
     "not decide.",
     "mutransfer report runs/quickstart\n"
+    "  mutransfer report runs/ladder-depth --over model.layers --by mup.depth\n"
     "  mutransfer report --csv configs/example-sweep.csv -o runs/example",
     options,
     run,

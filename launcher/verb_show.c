@@ -96,7 +96,7 @@ static void print_param(const struct trainer *t, int i)
 
     shape_text(p, shape, sizeof(shape));
     ratio_text(&p->shape, ratio, sizeof(ratio));
-    printf("%-22s %-7s %-13s %-8s ", p->name, mup_role_name(p->shape.role),
+    printf("%-22s %-11s %-13s %-8s ", p->name, mup_role_name(p->shape.role),
            shape, ratio);
     if (p->ones)
         printf("%-10s %-10s ", "ones", "ones");
@@ -132,7 +132,7 @@ static void print_params(const struct trainer *t)
 {
     const struct params *p = &t->model.params;
 
-    printf("%-22s %-7s %-13s %-8s %-10s %-10s %-9s %-10s %-10s %-9s\n",
+    printf("%-22s %-11s %-13s %-8s %-10s %-10s %-9s %-10s %-10s %-9s\n",
            "tensor", "role", "out x in", "m out/in", "init std", "measured",
            "forward", "lr", "decay", "eps");
     for (int i = 0; i < p->n; i++)

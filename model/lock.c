@@ -8,7 +8,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
+
+#define DEAD_HOLDER_TRIES 200 /* of 10 ms */
 
 /* "host pid\n" in the file; 0 if it is empty. */
 static int read_holder(int fd, char host[65], long *pid)
@@ -36,6 +39,37 @@ static int write_holder(int fd, const char *path, struct mup_error *err)
     return MUP_OK;
 }
 
+/* A holder that was killed while it started a child: the child has the lock
+ * until its exec closes the file. */
+static int holder_died(int fd)
+{
+    char host[65], here[65] = "";
+    long pid = 0;
+
+    return read_holder(fd, host, &pid) &&
+           !gethostname(here, sizeof(here) - 1) && !strcmp(here, host) &&
+           kill((pid_t)pid, 0) && errno == ESRCH;
+}
+
+/* flock without waiting for a living holder. */
+static int try_lock(int fd)
+{
+    const struct timespec pause = { 0, 10000000 };
+    int rc = flock(fd, LOCK_EX | LOCK_NB);
+
+    for (int i = 0; i < DEAD_HOLDER_TRIES && rc; i++) {
+        if (errno != EWOULDBLOCK)
+            break;
+        if (!holder_died(fd)) {
+            errno = EWOULDBLOCK;
+            break;
+        }
+        nanosleep(&pause, NULL);
+        rc = flock(fd, LOCK_EX | LOCK_NB);
+    }
+    return rc;
+}
+
 int lock_take(const char *path, const char *what, struct file_lock *out,
               struct mup_error *err)
 {
@@ -47,7 +81,7 @@ int lock_take(const char *path, const char *what, struct file_lock *out,
     if (fd < 0)
         return mup_fail(err, MUP_SYSTEM, "cannot open '%s': %s", path,
                         strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB)) {
+    if (try_lock(fd)) {
         if (errno != EWOULDBLOCK)
             rc = mup_fail(err, MUP_SYSTEM, "cannot lock '%s': %s", path,
                           strerror(errno));

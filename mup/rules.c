@@ -136,7 +136,7 @@ static const struct rule unit_scaled[RULES_N_ROLES] = {
  * m_in moved into the multiplier.  Gates that sum to at most 1 average over
  * the experts; a model whose gates do not must divide by m_E itself. */
 #define JIANG "Jiang et al. 2026, arXiv:2601.20205, as re-implemented by " \
-              "others; eps derived"
+              "others; eps as of one expert, no factor for their number"
 #define MSSP_SOURCE "arXiv:2605.14200 and its code (vankadara-lab/mssp-moe)"
 
 static const struct rule regimes[][3] = {

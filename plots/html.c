@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "plots/render.h"
 
@@ -100,7 +101,69 @@ static void put_sentence(FILE *out, const char *text)
         fputc('.', out);
 }
 
-/* Of a result of one parametrization. */
+/* A word of the report, with a capital letter where it begins something. */
+static void put_word(FILE *out, const char *word, int capital)
+{
+    char first[2] = { word[0], '\0' };
+
+    if (capital && first[0] >= 'a' && first[0] <= 'z' && !strchr(word, '.'))
+        first[0] = (char)(first[0] - 'a' + 'A');
+    put_text(out, first);
+    put_text(out, *word ? word + 1 : "");
+}
+
+/* What a report is about. */
+struct words {
+    const char *over, *least, *most, *more, *growth; /* width ... */
+    const char *of, *brief, *briefs;                 /* learning rate ... */
+    const char *by;                                  /* parametrization */
+};
+
+static struct words find_words(const json_t *report)
+{
+    return (struct words){
+        .over = report_word(report, "over", "word"),
+        .least = report_word(report, "over", "least"),
+        .most = report_word(report, "over", "most"),
+        .more = report_word(report, "over", "more"),
+        .growth = report_word(report, "over", "growth"),
+        .of = report_word(report, "of", "word"),
+        .brief = report_word(report, "of", "brief"),
+        .briefs = report_word(report, "of", "briefs"),
+        .by = report_word(report, "by", "word"),
+    };
+}
+
+/* Text with words in it: %over, %most and so on, of struct words; a capital
+ * letter asks for one. */
+static void put_worded(FILE *out, const char *text, const struct words *w)
+{
+    const struct {
+        const char *name, *word;
+    } known[] = { { "%over", w->over },     { "%least", w->least },
+                  { "%most", w->most },     { "%more", w->more },
+                  { "%growth", w->growth }, { "%of", w->of },
+                  { "%briefs", w->briefs }, { "%brief", w->brief },
+                  { "%by", w->by } };
+
+    while (*text) {
+        size_t i = 0, n = 0;
+
+        for (; i < sizeof(known) / sizeof(*known); i++) {
+            n = strlen(known[i].name);
+            if (!strncasecmp(text, known[i].name, n))
+                break;
+        }
+        if (i < sizeof(known) / sizeof(*known)) {
+            put_word(out, known[i].word, text[1] >= 'A' && text[1] <= 'Z');
+            text += n;
+        } else {
+            fputc(*text++, out);
+        }
+    }
+}
+
+/* Of a check of one parametrization. */
 static void put_name(FILE *out, const json_t *o, const char *key)
 {
     put_text(out, display_name(json_text(o, key)));
@@ -177,7 +240,7 @@ static void put_svg(FILE *out, const char *svg, const char *prefix)
 }
 
 static void put_picture(FILE *out, const char *dir, int kind,
-                        const char *caption)
+                        const char *caption, const struct words *words)
 {
     const char *name = plot_kind_name(kind);
     char path[2048];
@@ -188,10 +251,12 @@ static void put_picture(FILE *out, const char *dir, int kind,
     if (svg && strstr(svg, "<svg")) {
         fprintf(out, "<figure>\n");
         put_svg(out, svg, name);
+        fputs("<figcaption>", out);
+        put_worded(out, caption, words);
         fprintf(out,
-                "<figcaption>%s Data and script: <code>plots/%s.dat</code>"
-                ", <code>plots/%s.gp</code>.</figcaption></figure>\n",
-                caption, name, name);
+                " Data and script: <code>plots/%s.dat</code>, <code>plots/%s.gp"
+                "</code>.</figcaption></figure>\n",
+                name, name);
     } else {
         fprintf(out,
                 "<p class=note>No picture: gnuplot was not there when this "
@@ -205,22 +270,28 @@ static void put_picture(FILE *out, const char *dir, int kind,
 /* ---- sections -------------------------------------------------------------
  */
 
-static void put_verdicts(FILE *out, const json_t *list)
+static void put_verdicts(FILE *out, const json_t *list, const struct words *w)
 {
     const json_t *p;
     size_t i;
 
-    fputs("<div class=wide><table><tr><th>Parametrization<th>Best learning "
-          "rate<th class=n>Drift, octaves per doubling<th class=n>95 % interval"
-          "<th class=n>Loss of carrying the rate<th>Wider is better</tr>\n",
-          out);
+    put_worded(out,
+               "<div class=wide><table><tr><th>%By<th>Best %of<th class=n>"
+               "Drift, octaves per doubling",
+               w);
+    if (strcmp(w->over, "width")) /* which goes without saying */
+        put_worded(out, " of %growth", w);
+    put_worded(out,
+               "<th class=n>95 % interval<th class=n>Loss of carrying the "
+               "%brief<th>%More is better</tr>\n",
+               w);
     json_array_foreach(list, i, p)
     {
         const json_t *d = json_object_get(p, "drift");
         const json_t *r = json_object_get(p, "regret");
 
         fputs("<tr><td>", out);
-        put_name(out, p, "name");
+        put_text(out, group_name(p, "label"));
         fputs("<td>", out);
         put_verdict(out, json_text(p, "verdict"));
         put_number(out, "%+.2f", json_value(d, "value"));
@@ -230,9 +301,10 @@ static void put_verdicts(FILE *out, const json_t *list)
         else
             fputs("<td class=n>&ndash;</td>", out);
         if (json_is_true(json_object_get(r, "diverges")))
-            fputs("<td class=n><span class=bad>makes the widest diverge</span>"
-                  "</td>",
-                  out);
+            put_worded(out,
+                       "<td class=n><span class=bad>makes the %most diverge"
+                       "</span></td>",
+                       w);
         else
             put_number(out, "%.2f %%", 100 * json_value(r, "value"));
         fputs("<td>", out);
@@ -243,7 +315,7 @@ static void put_verdicts(FILE *out, const json_t *list)
     json_array_foreach(list, i, p)
     {
         fputs("<p class=note>", out);
-        put_name(out, p, "name");
+        put_text(out, group_name(p, "label"));
         fputs(": ", out);
         put_rich(out, json_text(p, "reason"));
         fputs("; ", out);
@@ -261,7 +333,7 @@ static void put_optimum(FILE *out, const json_t *p, const json_t *o)
     int edge = (int)json_value(o, "edge");
 
     fputs("<tr><td>", out);
-    put_name(out, p, "name");
+    put_text(out, group_name(p, "label"));
     put_number(out, "%g", json_value(o, "width"));
     put_number(out, "2<sup>%.2f</sup>", json_value(o, "log2_lr"));
     fprintf(out, "<td class=n>2<sup>%.2f</sup> to 2<sup>%.2f</sup></td>",
@@ -281,18 +353,19 @@ static void put_optimum(FILE *out, const json_t *p, const json_t *o)
                  : "");
 }
 
-static void put_optima(FILE *out, const json_t *list)
+static void put_optima(FILE *out, const json_t *list, const struct words *w)
 {
     const json_t *p, *o;
     size_t i, k;
 
-    fputs(
-        "<h2>Best learning rate of each width</h2>\n<div class=wide><table>"
-        "<tr><th><th class=n>Width<th class=n>Optimum<th class=n>95 % interval"
-        "<th class=n>Rate<th class=n>Loss<th class=n>Curvature<th class=n>"
-        "Margin<th class=n>Rates<th class=n>Seeds<th class=n>Diverged<th>"
+    put_worded(
+        out,
+        "<h2>Best %of of each %over</h2>\n<div class=wide><table>"
+        "<tr><th><th class=n>%Over<th class=n>Optimum<th class=n>95 % interval"
+        "<th class=n>%Brief<th class=n>Loss<th class=n>Curvature<th class=n>"
+        "Margin<th class=n>%Briefs<th class=n>Seeds<th class=n>Diverged<th>"
         "</tr>\n",
-        out);
+        w);
     json_array_foreach(list, i, p)
     {
         json_array_foreach(json_object_get(p, "optima"), k, o)
@@ -300,11 +373,12 @@ static void put_optima(FILE *out, const json_t *list)
             put_optimum(out, p, o);
         }
     }
-    fputs(
+    put_worded(
+        out,
         "</table></div>\n<p class=note>Curvature: loss per octave squared "
         "away from the optimum. Margin: octaves from the optimum to the first "
-        "rate that diverged. Rates: points the fit rests on.</p>\n",
-        out);
+        "%brief that diverged. %Briefs: points the fit rests on.</p>\n",
+        w);
 }
 
 static void put_coord_rows(FILE *out, const json_t *rows)
@@ -356,7 +430,8 @@ static void put_decisive(FILE *out, const json_t *check)
                 json_value(row, "step"));
 }
 
-static void put_coord(FILE *out, const char *dir, const json_t *checks)
+static void put_coord(FILE *out, const char *dir, const json_t *checks,
+                      const struct words *words)
 {
     const json_t *c;
     size_t i;
@@ -381,7 +456,8 @@ static void put_coord(FILE *out, const char *dir, const json_t *checks)
     put_picture(out, dir, PLOT_COORD,
                 "Size of activations, updates and logits against width, a line "
                 "a training step. Flat lines: the step does the same at every "
-                "width. The title tells the step that decides, drawn bold.");
+                "width. The title tells the step that decides, drawn bold.",
+                words);
     json_array_foreach(checks, i, c)
     {
         fprintf(out, "<details%s><summary>",
@@ -563,6 +639,8 @@ static void put_page(FILE *out, const char *dir, const json_t *report)
 {
     const json_t *study = json_object_get(report, "study");
     const json_t *list = json_object_get(report, "parametrizations");
+    const json_t *target = json_object_get(report, "target");
+    const struct words words = find_words(report);
 
     fputs("<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
           "<meta name=viewport content='width=device-width'>\n<title>",
@@ -574,25 +652,30 @@ static void put_page(FILE *out, const char *dir, const json_t *report)
     put_rich(out, json_text(report, "finding"));
     fputs("</p>\n", out);
     if (json_array_size(list) > 0) {
-        put_verdicts(out, list);
+        put_verdicts(out, list, &words);
         put_picture(out, dir, PLOT_LR,
-                    "Loss against learning rate, a line a width; thick: the "
-                    "fit. Red: its minimum with the 95 % interval. Triangles: "
-                    "rates at which a run diverged. A vertical dashed line "
-                    "means that the best rate does not move.");
-        put_optima(out, list);
+                    "Loss against %of, a line a %over; thick: the fit. Red: "
+                    "its minimum with the 95 % interval. Triangles: %briefs at "
+                    "which a run diverged. A vertical dashed line means that "
+                    "the best %brief does not move.",
+                    &words);
+        put_optima(out, list, &words);
     }
-    put_coord(out, dir, json_object_get(report, "coord"));
+    put_coord(out, dir, json_object_get(report, "coord"), &words);
     if (json_array_size(json_object_get(report, "losses")) > 0) {
         fputs("<h2>Training</h2>\n", out);
         put_picture(out, dir, PLOT_LOSS,
-                    "The best run of each width, and the target.");
+                    json_is_object(target)
+                        ? "The best run of each %over, and the target."
+                        : "The best run of each %over.",
+                    &words);
     }
     if (json_is_object(json_object_get(report, "load")))
         put_picture(out, dir, PLOT_LOAD,
                     "Share of the tokens that each expert receives: white is "
-                    "an even share, red too many, blue too few.");
-    put_target(out, json_object_get(report, "target"));
+                    "an even share, red too many, blue too few.",
+                    &words);
+    put_target(out, target);
     put_list(out, "What these runs cannot show",
              json_object_get(report, "warnings"));
     put_reproduce(out, report);

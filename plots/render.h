@@ -34,6 +34,18 @@ int gnuplot_print(const char *dir, const char *script, char **text,
  * is (any text), "all runs" for "". */
 const char *display_name(const char *parametrization);
 
+/* What things are called, in the words of the report or, where an older one has
+ * none, in those of the learning rate over width.
+ *
+ * Of a group (label = "label") or a loss curve (label = "group"): "muP". */
+const char *group_name(const json_t *o, const char *label);
+/* Of an optimum or a loss curve: "width 64", in out. */
+const char *place_name(const json_t *o, char *out, size_t bytes);
+/* axis: over, of, by; form: a member of report.json's "words", "word" and so
+ * on. */
+const char *report_word(const json_t *report, const char *axis,
+                        const char *form);
+
 /* Members of JSON objects, "" and NaN where absent. */
 const char *json_text(const json_t *o, const char *key);
 double json_value(const json_t *o, const char *key);

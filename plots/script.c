@@ -54,20 +54,27 @@ static void series_color(int i, int n, char out[8])
 }
 
 /* The distinct widths of all curves in ascending order, so that a width has
- * one colour in every panel. */
+ * one colour in every panel.  Of other axes, whatever grows. */
 struct widths {
     int n;
     double width[64];
+    const json_t *optimum[64]; /* one at that width */
+    const char *word;          /* what grows */
+    int wraps; /* a group's name leaves no room for a caption on its line */
 };
+
+#define LONG_NAME 14 /* bytes of such a name */
 
 static void find_widths(const json_t *report, struct widths *out)
 {
     const json_t *p, *o;
     size_t i, k;
 
-    out->n = 0;
+    out->n = out->wraps = 0;
+    out->word = report_word(report, "over", "word");
     json_array_foreach(json_object_get(report, "parametrizations"), i, p)
     {
+        out->wraps |= strlen(group_name(p, "label")) > LONG_NAME;
         json_array_foreach(json_object_get(p, "optima"), k, o)
         {
             double width = json_value(o, "width");
@@ -77,9 +84,12 @@ static void find_widths(const json_t *report, struct widths *out)
                 known |= out->width[w] == width;
             if (known || out->n == 64)
                 continue;
-            for (; at > 0 && out->width[at - 1] > width; at--)
+            for (; at > 0 && out->width[at - 1] > width; at--) {
                 out->width[at] = out->width[at - 1];
+                out->optimum[at] = out->optimum[at - 1];
+            }
             out->width[at] = width;
+            out->optimum[at] = o;
             out->n++;
         }
     }
@@ -192,9 +202,6 @@ static int no_data(const char *what, struct mup_error *err)
 /* ---- learning-rate curves -------------------------------------------------
  */
 
-/* A name that leaves no room for a caption on its line, in bytes. */
-#define LONG_NAME 14
-
 static void put_rate_axis(FILE *out, const json_t *report, int terminal)
 {
     const json_t *axis =
@@ -212,7 +219,9 @@ static void put_rate_axis(FILE *out, const json_t *report, int terminal)
         put_power(out, k, terminal);
         fprintf(out, "' 2.0**%d", k);
     }
-    fprintf(out, ")\nset xlabel 'learning rate'\n");
+    fprintf(out, ")\nset xlabel ");
+    put_quoted(out, report_word(report, "of", "word"));
+    fputc('\n', out);
 }
 
 /* Head-room above the curves takes the marks of diverged runs. */
@@ -232,20 +241,19 @@ static void put_loss_axis(FILE *out, const json_t *report)
     fputc('\n', out);
 }
 
-static void put_panel_title(FILE *out, const json_t *p, int terminal)
+static void put_panel_title(FILE *out, const json_t *p, int wraps, int terminal)
 {
     double drift = json_value(json_object_get(p, "drift"), "value");
-    const char *name = display_name(json_text(p, "name"));
 
     fprintf(out, "set title '");
-    put_inside(out, name);
+    put_inside(out, group_name(p, "label"));
     if (terminal == PLOT_DUMB && isfinite(drift)) { /* half a screen wide */
         fputs("  ", out);
         put_inside(out, json_text(p, "verdict"));
         fprintf(out, ": %+.2f oct/doubling'", drift);
         return;
     }
-    fputs(strlen(name) > LONG_NAME ? "'.\"\\n\".'" : "   ", out);
+    fputs(wraps ? "'.\"\\n\".'" : "   ", out);
     put_inside(out, json_text(p, "caption"));
     fputc('\'', out);
 }
@@ -256,9 +264,9 @@ static void put_lr_panel(FILE *out, const json_t *p, int panel, int first,
 {
     const json_t *optima = json_object_get(p, "optima");
     int n = (int)json_array_size(optima);
-    char c[8];
+    char c[8], place[256];
 
-    put_panel_title(out, p, PLOT_SVG);
+    put_panel_title(out, p, all->wraps, PLOT_SVG);
     fprintf(out, " tc rgb '#222222'\nplot \\\n");
     for (int i = 0; i < n; i++) {
         int k = first + i;
@@ -290,9 +298,9 @@ static void put_lr_panel(FILE *out, const json_t *p, int panel, int first,
             panel, panel, panel, panel);
     for (int w = 0; w < all->n; w++) {
         width_color(all, all->width[w], c);
-        fprintf(out,
-                "  NaN with lines lw 2.4 lc rgb '%s' title 'width %g', \\\n", c,
-                all->width[w]);
+        fprintf(out, "  NaN with lines lw 2.4 lc rgb '%s' title ", c);
+        put_quoted(out, place_name(all->optimum[w], place, sizeof(place)));
+        fprintf(out, ", \\\n");
     }
     fprintf(
         out,
@@ -301,14 +309,17 @@ static void put_lr_panel(FILE *out, const json_t *p, int panel, int first,
         "  NaN with points pt 9 ps 0.8 lc rgb '#777777' title 'diverged'\n");
 }
 
-static void put_lr_panel_dumb(FILE *out, const json_t *p, int panel, int first)
+static void put_lr_panel_dumb(FILE *out, const json_t *p, int panel, int first,
+                              const char *rate)
 {
     const json_t *optima = json_object_get(p, "optima");
     int n = (int)json_array_size(optima);
 
-    put_panel_title(out, p, PLOT_DUMB);
+    put_panel_title(out, p, 0, PLOT_DUMB);
     /* Digits as marks, 1 is the narrowest; the axis label is the legend. */
-    fprintf(out, "\nset xlabel 'rate;");
+    fprintf(out, "\nset xlabel '");
+    put_inside(out, rate);
+    fputc(';', out);
     for (int i = 0; i < n; i++)
         fprintf(out, " %d:%g", (i + 1) % 10,
                 json_value(json_array_get(optima, (size_t)i), "width"));
@@ -352,7 +363,8 @@ static int script_lr(const json_t *report, int terminal, FILE *out,
         if (terminal != PLOT_DUMB)
             put_legend(out, k == n - 1, all.n + 2);
         if (terminal == PLOT_DUMB)
-            put_lr_panel_dumb(out, p, k, first);
+            put_lr_panel_dumb(out, p, k, first,
+                              report_word(report, "of", "brief"));
         else
             put_lr_panel(out, p, k, first, &all);
         first += (int)json_array_size(json_object_get(p, "optima"));
@@ -570,12 +582,18 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
 {
     int seen = 0;
     const json_t *b;
-    char c[8];
+    char c[8], place[256];
     size_t i;
 
     fprintf(out, "set title '");
-    put_inside(out, display_name(name));
-    fprintf(out, "   best run of each width' tc rgb '#222222'\nplot ");
+    for (i = 0;
+         strcmp(json_text(json_array_get(blocks, i), "parametrization"), name);
+         i++)
+        ;
+    put_inside(out, group_name(json_array_get(blocks, i), "group"));
+    fputs("   best run of each ", out);
+    put_inside(out, all->word);
+    fprintf(out, "' tc rgb '#222222'\nplot ");
     json_array_foreach(blocks, i, b)
     {
         int target = json_is_true(json_object_get(b, "target"));
@@ -588,8 +606,9 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
         if (terminal != PLOT_DUMB)
             fprintf(out, "lw %s lc rgb '%s' ", target ? "2.6" : "1.6",
                     target ? "#d1495b" : c);
-        fprintf(out, "title '%swidth %g'", target ? "target, " : "",
-                json_value(b, "width"));
+        fprintf(out, "title '%s", target ? "target, " : "");
+        put_inside(out, place_name(b, place, sizeof(place)));
+        fputc('\'', out);
         seen++;
     }
     fputc('\n', out);

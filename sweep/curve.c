@@ -54,9 +54,10 @@ static int collect(struct curve *c, const struct transfer_run *runs, int n,
                 died++;
             else if (runs[j].loss <= 0)
                 return mup_fail(err, MUP_USAGE,
-                                "a loss of %g at width %g is not positive, "
-                                "relative losses need positive ones",
-                                runs[j].loss, runs[j].width);
+                                "a loss of %g at %s is not positive, relative "
+                                "losses need positive ones",
+                                runs[j].loss,
+                                axes_at(c->axes, runs[j].width).text);
             else
                 sum += log(runs[j].loss);
         }
@@ -70,9 +71,8 @@ static int collect(struct curve *c, const struct transfer_run *runs, int n,
     if (c->n > 0)
         return MUP_OK;
     return mup_fail(err, MUP_USAGE,
-                    "every learning rate at width %g has a diverged run, add "
-                    "lower ones",
-                    c->width);
+                    "every %s at %s has a diverged run, add lower ones",
+                    c->axes->of.word, axes_at(c->axes, c->width).text);
 }
 
 static void find_best(struct curve *c, const double *bad, int n_bad)
@@ -480,22 +480,24 @@ static int settle(struct curves *s, struct mup_error *err)
     return MUP_OK;
 }
 
-int curves_init(struct curves *s, const struct transfer_run *runs, int n,
+int curves_init(struct curves *s, const struct transfer_runs *runs,
                 struct mup_error *err)
 {
+    const struct transfer_run *run = runs->run;
     struct curves f = { 0 };
     int rc = MUP_OK;
 
-    for (int i = 0, j; i < n && rc == MUP_OK; i = j) {
-        for (j = i; j < n && runs[j].width == runs[i].width; j++)
+    for (int i = 0, j; i < runs->n && rc == MUP_OK; i = j) {
+        for (j = i; j < runs->n && run[j].width == run[i].width; j++)
             ;
         if (f.W == TRANSFER_MAX_WIDTHS) {
-            rc = mup_fail(err, MUP_USAGE, "more than %d widths, leave some out",
-                          TRANSFER_MAX_WIDTHS);
+            rc = mup_fail(err, MUP_USAGE, "more than %d %s, leave some out",
+                          TRANSFER_MAX_WIDTHS, runs->axes->over.plural);
             break;
         }
         f.at[f.W].offset = f.n;
-        rc = curve_init(&f.at[f.W], runs + i, j - i, err);
+        f.at[f.W].axes = runs->axes;
+        rc = curve_init(&f.at[f.W], run + i, j - i, err);
         f.n += f.at[f.W++].n;
     }
     if (rc == MUP_OK)

@@ -33,6 +33,7 @@ struct curve_noise {
 /* Invariant: rate[] is sorted by x, holds only rates that no seed diverged
  * at, and ends before the first diverged rate above the best one. */
 struct curve {
+    const struct axes *axes; /* borrowed: words of errors */
     double width;
     struct curve_rate *rate;
     int n;
@@ -66,7 +67,7 @@ struct curves {
 
 /* runs sorted by width, n >= 1.  MUP_USAGE if a width has no rate free of
  * divergence, a loss is not positive, or there are too many widths. */
-int curves_init(struct curves *s, const struct transfer_run *runs, int n,
+int curves_init(struct curves *s, const struct transfer_runs *runs,
                 struct mup_error *err);
 void curves_clear(struct curves *s);
 

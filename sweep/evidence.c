@@ -232,11 +232,24 @@ static void read_optimum(const json_t *item, int64_t width,
     }
 }
 
+/* The learning rate over width by parametrization: what a report is about that
+ * does not say so, for older ones knew nothing else. */
+static int is_usual(const json_t *report)
+{
+    const struct axes usual = axes_usual();
+    const json_t *keys = json_object_get(report, "axes_keys");
+
+    return !keys || (!strcmp(text(keys, "over"), usual.over.key) &&
+                     !strcmp(text(keys, "of"), usual.of.key) &&
+                     !strcmp(text(keys, "by"), usual.by.key));
+}
+
 static void read_report(const char *dir, const struct trial *winner,
                         struct evidence *e)
 {
     json_t *report = load(dir, "report.json");
-    const json_t *list = json_object_get(report, "parametrizations");
+    const json_t *list =
+        is_usual(report) ? json_object_get(report, "parametrizations") : NULL;
     const json_t *study = json_object_get(report, "study");
 
     for (size_t i = 0; i < json_array_size(list); i++) {

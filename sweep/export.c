@@ -206,9 +206,9 @@ static int write_best(const struct export *e, struct mup_error *err)
     format_real(trial.value, value, sizeof(value));
     fprintf(f.out,
             "# Winner of study '%s': trial %lld, configuration %lld, mean "
-            "%s %s over its seeds.\n",
+            "%s %s over its seeds; rule set %d.\n",
             e->space.sweep.name, (long long)trial.id, (long long)trial.config,
-            metrics[e->space.sweep.metric], value);
+            metrics[e->space.sweep.metric], value, MUP_RULESET_VERSION);
     rc = config_dump(&run_schema, &config, 0, f.out, err);
     if (!rc)
         return file_replace_commit(&f, err);

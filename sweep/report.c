@@ -1,14 +1,19 @@
 /* report.json, an object (numbers are null where they are not finite):
  *
  *   format           1
+ *   ruleset          MUP_RULESET_VERSION of the program that wrote it
  *   finding          one sentence
  *   study            {name, created, metric, trials, done, diverged, failed,
  *                    waiting}
- *   parametrizations [{name, caption, verdict, reason, drift {value, lo, hi},
- *                    regret {value, lo, hi, diverges, reason},
- *                    wider_is_better
- *                    "yes|no|unknown", wider_reason, optima [{width, lr,
- *                    log2_lr, lo, hi, loss, grid_log2_lr, grid_loss,
+ *   axes_keys        {over, of, by}: keys of the sweep or columns of the table
+ *                    that were compared; usually model.width, train.lr and
+ *                    mup.parametrization.  "width", "lr" and "name" below are
+ *                    values of these, "parametrizations" are groups by the
+ * third words            what to call them: {over {word, plural, growth, more,
+ * least, most}, of {word, plural, brief, briefs}, by} parametrizations [{name,
+ * label, caption, verdict, reason, drift {value, lo, hi}, regret {value, lo,
+ * hi, diverges, reason}, wider_is_better "yes|no|unknown", wider_reason, optima
+ * [{place, width, lr, log2_lr, lo, hi, loss, grid_log2_lr, grid_loss,
  *                    curvature, margin, points, seeds, edge, degree,
  *                    diverged}]}]; drift in octaves per doubling of width,
  *                    intervals of 95 %, margin null = nothing diverged;
@@ -94,7 +99,6 @@ static int has_width(const struct transfer_run *runs, int n, double width)
 static int select_runs(const struct report_data *d, int group,
                        struct transfer_run *out, json_t *warnings)
 {
-    char place[128];
     int n = 0;
 
     for (int i = 0; i < d->n; i++)
@@ -107,11 +111,11 @@ static int select_runs(const struct report_data *d, int group,
 
         if (!has_width(out, n, width) || usable(out, n, width))
             continue;
-        report_place(d->group[group], width, place, sizeof(place));
         warn(warnings,
-             "%s: every learning rate has a diverged run, so the width is left "
-             "out; add lower rates",
-             place);
+             "%s: every %s has a diverged run, so the %s is left out; add "
+             "lower %s",
+             axes_place(&d->axes, d->group[group], width).text, d->axes.of.word,
+             d->axes.over.word, d->axes.of.briefs);
         for (int k = 0; k < n; k++)
             if (out[k].width != width)
                 out[kept++] = out[k];
@@ -133,7 +137,8 @@ static int analyse(const struct report_data *d, struct report *r,
 
         if (n == 0)
             continue;
-        rc = transfer_analyse(runs, n, 1, &r->transfer[k], err);
+        rc = transfer_analyse(&(struct transfer_runs){ runs, n, &d->axes }, 1,
+                              &r->transfer[k], err);
         memcpy(r->name[k], d->group[g], sizeof(r->name[k]));
         r->group[k] = g;
         r->n_parametrizations++;
@@ -153,33 +158,38 @@ static json_t *interval(double value, double lo, double hi)
                      report_number(lo), "hi", report_number(hi));
 }
 
-static json_t *optimum_json(const struct transfer_optimum *o)
+static json_t *optimum_json(const struct axes *axes,
+                            const struct transfer_optimum *o)
 {
-    return json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:i, s:i, s:i, "
-        "s:i, s:i}",
-        "width", o->width, "lr", exp2(o->log2_lr), "log2_lr", o->log2_lr, "lo",
-        o->log2_lr_lo, "hi", o->log2_lr_hi, "loss", o->loss, "grid_log2_lr",
-        o->grid_log2_lr, "grid_loss", o->grid_loss, "curvature",
-        report_number(o->curvature), "margin", report_number(o->margin),
-        "points", o->points, "seeds", o->seeds, "edge", o->edge, "degree",
-        o->degree, "diverged", o->diverged);
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, "
+                     "s:i, s:i, s:i, "
+                     "s:i, s:i}",
+                     "place", axes_at(axes, o->width).text, "width", o->width,
+                     "lr", exp2(o->log2_lr), "log2_lr", o->log2_lr, "lo",
+                     o->log2_lr_lo, "hi", o->log2_lr_hi, "loss", o->loss,
+                     "grid_log2_lr", o->grid_log2_lr, "grid_loss", o->grid_loss,
+                     "curvature", report_number(o->curvature), "margin",
+                     report_number(o->margin), "points", o->points, "seeds",
+                     o->seeds, "edge", o->edge, "degree", o->degree, "diverged",
+                     o->diverged);
 }
 
-static json_t *transfer_json(const char *name, const struct transfer_report *t)
+static json_t *transfer_json(const struct axes *axes, const char *name,
+                             const struct transfer_report *t)
 {
     json_t *optima = json_array();
     json_t *regret = interval(t->regret, t->regret_lo, t->regret_hi);
-    char caption[128], why[256];
+    char caption[192], why[512];
 
-    report_caption(t, caption, sizeof(caption));
-    report_regret(t, why, sizeof(why));
+    report_caption(axes, t, caption, sizeof(caption));
+    report_regret(axes, t, why, sizeof(why));
     json_object_set_new(regret, "diverges", json_boolean(isinf(t->regret)));
     json_object_set_new(regret, "reason", json_string(why));
     for (int w = 0; w < t->n_widths; w++)
-        json_array_append_new(optima, optimum_json(&t->optimum[w]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o}", "name",
-                     name, "caption", caption, "verdict",
+        json_array_append_new(optima, optimum_json(axes, &t->optimum[w]));
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o}",
+                     "name", name, "label", axes_group(axes, name).text,
+                     "caption", caption, "verdict",
                      transfer_verdict_name(t->verdict), "reason", t->reason,
                      "drift", interval(t->drift, t->drift_lo, t->drift_hi),
                      "regret", regret, "wider_is_better",
@@ -187,6 +197,22 @@ static json_t *transfer_json(const char *name, const struct transfer_report *t)
                      : t->wider_is_better == 0 ? "no"
                                                : "unknown",
                      "wider_reason", t->wider_reason, "optima", optima);
+}
+
+static json_t *keys_json(const struct axes *a)
+{
+    return json_pack("{s:s, s:s, s:s}", "over", a->over.key, "of", a->of.key,
+                     "by", a->by.key);
+}
+
+static json_t *words_json(const struct axes *a)
+{
+    return json_pack(
+        "{s:{s:s, s:s, s:s, s:s, s:s, s:s}, s:{s:s, s:s, s:s, s:s}, s:s}",
+        "over", "word", a->over.word, "plural", a->over.plural, "growth",
+        a->over.growth, "more", a->over.more, "least", a->over.least, "most",
+        a->over.most, "of", "word", a->of.word, "plural", a->of.plural, "brief",
+        a->of.brief, "briefs", a->of.briefs, "by", a->by.word);
 }
 
 /* Limits for a picture: all rates, and the losses within 2.6 octaves of some
@@ -235,19 +261,18 @@ static json_t *study_json(const struct report_data *d)
                      (json_int_t)d->failed, "waiting", (json_int_t)d->waiting);
 }
 
-static void warn_of_optimum(const char *name, const struct transfer_optimum *o,
-                            json_t *list)
+static void warn_of_optimum(const struct axes *axes, const char *name,
+                            const struct transfer_optimum *o, json_t *list)
 {
-    char place[128];
+    const struct phrase place = axes_place(axes, name, o->width);
 
-    report_place(name, o->width, place, sizeof(place));
     if (o->edge)
         warn(list,
              "%s: the optimum lies at the %s end of the grid; extend the grid",
-             place, o->edge < 0 ? "low" : "high");
+             place.text, o->edge < 0 ? "low" : "high");
     if (o->margin < lint_rule_find("M012")->limit)
         warn(list, "%s: runs diverge only %.1f octaves above the optimum",
-             place, o->margin);
+             place.text, o->margin);
 }
 
 /* Nothing is said about steps that are not known. */
@@ -258,7 +283,7 @@ static void warn_of_toys(const struct report_data *d, json_t *list)
     double toy_steps = lint_rule_find("M002")->limit;
 
     for (int i = 0; i < d->n; i++) {
-        narrow = fmin(narrow, d->run[i].width);
+        narrow = fmin(narrow, d->run[i].model_width); /* ignores NaN */
         if (d->run[i].steps > 0)
             steps = fmin(steps, (double)d->run[i].steps);
     }
@@ -269,9 +294,9 @@ static void warn_of_toys(const struct report_data *d, json_t *list)
              narrow, toy_width);
     if (steps < toy_steps)
         warn(list,
-             "toy scale: the proxies train for %g steps; below %g the best "
-             "learning rate still depends on the length of training",
-             steps, toy_steps);
+             "toy scale: the proxies train for %g steps; below %g the best %s "
+             "still depends on the length of training",
+             steps, toy_steps, d->axes.of.word);
 }
 
 static void add_warnings(const struct report_data *d, const struct report *r,
@@ -288,7 +313,8 @@ static void add_warnings(const struct report_data *d, const struct report *r,
         warn(list, "%lld trials failed and are left out", (long long)d->failed);
     for (int i = 0; i < r->n_parametrizations; i++)
         for (int w = 0; w < r->transfer[i].n_widths; w++)
-            warn_of_optimum(r->name[i], &r->transfer[i].optimum[w], list);
+            warn_of_optimum(&d->axes, r->name[i], &r->transfer[i].optimum[w],
+                            list);
     warn_of_toys(d, list);
 }
 
@@ -338,7 +364,7 @@ static int target_json(const struct report_data *d, json_t **out,
     json_t *event, *manifest;
     int rc;
 
-    snprintf(dir, sizeof(dir), "%s/target", d->dir);
+    snprintf(dir, sizeof(dir), "%s/target", d->sweep);
     snprintf(path, sizeof(path), "%s/config.yaml", dir);
     *out = json_null();
     if (access(path, F_OK) != 0)
@@ -377,7 +403,7 @@ static json_t *manifest_json(const struct report_data *d)
     json_t *o = NULL;
 
     for (int i = 0; i < d->n && !o; i++) {
-        snprintf(path, sizeof(path), "%s/trials/%lld/manifest.json", d->dir,
+        snprintf(path, sizeof(path), "%s/trials/%lld/manifest.json", d->sweep,
                  (long long)d->run[i].trial);
         o = json_load_file(path, 0, NULL);
     }
@@ -429,39 +455,29 @@ static int write_json(const char *dir, const json_t *root,
     return file_replace_commit(&f, err);
 }
 
-/* A table has points alone. */
-static int write_nothing(const struct report_data *d, json_t *root)
-{
-    static const char *const lists[] = { "losses", "coord", "coord_panels" };
-
-    for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++)
-        json_object_set_new(root, lists[i], json_array());
-    json_object_set_new(root, "load", json_null());
-    json_object_set_new(root, "target", json_null());
-    json_object_set_new(root, "commands", report_commands_csv(d->csv, d->dir));
-    return MUP_OK;
-}
-
-/* Data files, and what report.json says of them. */
+/* Data files, and what report.json says of them.  A table has points alone;
+ * checks, load and target belong to the report on the usual axes. */
 static int write_data(const struct report_data *d, const struct report *r,
                       json_t *root, struct mup_error *err)
 {
-    json_t *losses = NULL, *load = NULL, *checks = NULL, *panels = NULL;
-    json_t *target = NULL;
+    const int whole = d->sweep && axes_are_usual(&d->axes);
+    json_t *losses = d->sweep ? NULL : json_array();
+    json_t *load = whole ? NULL : json_null();
+    json_t *checks = whole ? NULL : json_array();
+    json_t *panels = whole ? NULL : json_array();
+    json_t *target = whole ? NULL : json_null();
     int rc = report_write_curves(d, r, err);
 
-    if (rc == MUP_OK && d->csv)
-        return write_nothing(d, root);
-    if (rc == MUP_OK)
+    if (rc == MUP_OK && d->sweep)
         rc = report_write_losses(d, r, &losses, err);
-    if (rc == MUP_OK)
+    if (rc == MUP_OK && whole)
         rc = report_write_load(d, r, &load, err);
-    if (rc == MUP_OK)
-        rc = report_write_coord(d->dir, &checks, &panels, err);
-    if (rc == MUP_OK)
+    if (rc == MUP_OK && whole)
+        rc = report_write_coord(d->sweep, d->dir, &checks, &panels, err);
+    if (rc == MUP_OK && whole)
         rc = target_json(d, &target, err);
     if (rc == MUP_OK)
-        json_object_set_new(root, "commands", report_commands(d->dir, checks));
+        json_object_set_new(root, "commands", report_commands(d, checks));
     /* An absent value (NULL) is not set; a set one is taken. */
     (void)json_object_set_new(root, "losses", losses);
     (void)json_object_set_new(root, "load", load);
@@ -478,17 +494,21 @@ static int write_all(const struct report_data *d, struct report *r,
     json_t *list = json_array();
     int rc;
 
+    r->axes = d->axes;
     rc = analyse(d, r, warnings, err);
     if (rc == MUP_OK) {
         report_finding(r);
         add_warnings(d, r, warnings);
         for (int i = 0; i < r->n_parametrizations; i++)
-            json_array_append_new(list,
-                                  transfer_json(r->name[i], &r->transfer[i]));
+            json_array_append_new(
+                list, transfer_json(&r->axes, r->name[i], &r->transfer[i]));
     }
     json_object_set_new(root, "format", json_integer(1));
+    json_object_set_new(root, "ruleset", json_integer(MUP_RULESET_VERSION));
     json_object_set_new(root, "finding", json_string(r->finding));
     json_object_set_new(root, "study", study_json(d));
+    json_object_set_new(root, "axes_keys", keys_json(&d->axes));
+    json_object_set_new(root, "words", words_json(&d->axes));
     json_object_set_new(root, "parametrizations", list);
     json_object_set_new(root, "axes", axes_json(d));
     json_object_set_new(root, "warnings", warnings);
@@ -496,7 +516,8 @@ static int write_all(const struct report_data *d, struct report *r,
         rc = write_data(d, r, root, err);
     json_object_set_new(root, "csv", csv_json(d));
     json_object_set_new(root, "sweep",
-                        d->csv ? json_null() : file_text(d->dir, "sweep.yaml"));
+                        d->csv ? json_null()
+                               : file_text(d->sweep, "sweep.yaml"));
     json_object_set_new(root, "manifest",
                         d->csv ? json_null() : manifest_json(d));
     if (rc == MUP_OK)
@@ -520,19 +541,21 @@ static int write_report(struct report_data *data, struct report *out,
     return rc;
 }
 
-int report_write(const char *dir, struct report *out, struct mup_error *err)
+int report_write_request(const struct report_request *request,
+                         struct report *out, struct mup_error *err)
 {
     struct report_data data;
-    int rc = report_data_open(dir, &data, err);
+    int rc = request->csv ? report_data_open_csv(request, &data, err)
+                          : report_data_open(request, &data, err);
 
     return rc == MUP_OK ? write_report(&data, out, err) : rc;
 }
 
-int report_write_csv(const char *file, const char *dir, struct report *out,
-                     struct mup_error *err)
+int report_write(const char *dir, struct report *out, struct mup_error *err)
 {
-    struct report_data data;
-    int rc = report_data_open_csv(file, dir, &data, err);
+    const struct report_request request = { .sweep = dir,
+                                            .out = dir,
+                                            .axes = axes_usual() };
 
-    return rc == MUP_OK ? write_report(&data, out, err) : rc;
+    return report_write_request(&request, out, err);
 }

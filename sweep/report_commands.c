@@ -1,5 +1,6 @@
 #include "sweep/report_commands.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,37 +185,75 @@ static void put_launch(FILE *out, const char *dir, int from_transfer)
 /* ---- all of them ----------------------------------------------------------
  */
 
-static void put_lines(FILE *out, const char *dir, const json_t *checks)
+static void put_target(FILE *out, const char *dir)
 {
     char path[PATH_BYTES];
     struct run_config target;
-    const json_t *check;
-    size_t i;
     int known;
 
-    fputs("mutransfer sweep", out);
-    put_path(out, dir, "sweep.yaml");
-    fputs(" -o ", out);
-    put_word(out, dir);
+    snprintf(path, sizeof(path), "%s/target/config.yaml", dir);
+    if (access(path, F_OK) != 0)
+        return;
+    known = is_config_of_target(dir, &target);
+    if (known && find_source(dir, path, sizeof(path))) {
+        put_transfer(out, dir, path, &target);
+        fputc('\n', out);
+    }
+    put_launch(out, dir, known);
     fputc('\n', out);
+}
+
+static void put_axis(FILE *out, const char *option, const char *key,
+                     const char *usual)
+{
+    if (!strcmp(key, usual))
+        return;
+    fprintf(out, " --%s ", option);
+    put_word(out, key);
+}
+
+static void put_report(FILE *out, const struct report_data *d)
+{
+    const char *source = d->csv ? d->csv : d->sweep;
+    const struct axes_choice none = { 0 };
+    struct axes usual = axes_usual();
+
+    assert(source);
+    if (d->csv) /* columns have shorter names than keys */
+        (void)axes_of_columns(&none, &usual, NULL);
+    fprintf(out, "mutransfer report %s", d->csv ? "--csv " : "");
+    put_word(out, source);
+    put_axis(out, "over", d->axes.over.key, usual.over.key);
+    put_axis(out, "of", d->axes.of.key, usual.of.key);
+    put_axis(out, "by", d->axes.by.key, usual.by.key);
+    if (d->csv || strcmp(d->dir, d->sweep)) {
+        fputs(" -o ", out);
+        put_word(out, d->dir);
+    }
+    fputc('\n', out);
+}
+
+static void put_lines(FILE *out, const struct report_data *d,
+                      const json_t *checks)
+{
+    const json_t *check;
+    size_t i;
+
+    if (d->sweep) {
+        fputs("mutransfer sweep", out);
+        put_path(out, d->sweep, "sweep.yaml");
+        fputs(" -o ", out);
+        put_word(out, d->sweep);
+        fputc('\n', out);
+    }
     json_array_foreach(checks, i, check)
     {
-        put_check(out, dir, check);
+        put_check(out, d->sweep, check);
         fputc('\n', out);
     }
-    snprintf(path, sizeof(path), "%s/target/config.yaml", dir);
-    if (access(path, F_OK) == 0) {
-        known = is_config_of_target(dir, &target);
-        if (known && find_source(dir, path, sizeof(path))) {
-            put_transfer(out, dir, path, &target);
-            fputc('\n', out);
-        }
-        put_launch(out, dir, known);
-        fputc('\n', out);
-    }
-    fputs("mutransfer report ", out);
-    put_word(out, dir);
-    fputc('\n', out);
+    if (d->sweep && axes_are_usual(&d->axes))
+        put_target(out, d->sweep);
+    put_report(out, d);
 }
 
 /* Takes text: a line a command. */
@@ -229,7 +268,7 @@ static json_t *lines(char *text)
     return list;
 }
 
-json_t *report_commands(const char *dir, const json_t *checks)
+json_t *report_commands(const struct report_data *data, const json_t *checks)
 {
     char *text = NULL;
     size_t bytes = 0;
@@ -237,26 +276,7 @@ json_t *report_commands(const char *dir, const json_t *checks)
 
     if (!out)
         return json_array();
-    put_lines(out, dir, checks);
-    if (fclose(out) == 0)
-        return lines(text);
-    free(text);
-    return json_array();
-}
-
-json_t *report_commands_csv(const char *file, const char *dir)
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    FILE *out = open_memstream(&text, &bytes);
-
-    if (!out)
-        return json_array();
-    fputs("mutransfer report --csv ", out);
-    put_word(out, file);
-    fputs(" -o ", out);
-    put_word(out, dir);
-    fputc('\n', out);
+    put_lines(out, data, checks);
     if (fclose(out) == 0)
         return lines(text);
     free(text);

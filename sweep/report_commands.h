@@ -4,13 +4,13 @@
 
 #include <jansson.h>
 
-/* An array of strings: the sweep, every coordinate check with the widths,
- * steps, seeds and rate it was made with, transfer and launch where dir holds
- * a target run, and the report itself.  checks: as report_write_coord gives
- * them.  Only files that exist are named. */
-json_t *report_commands(const char *dir, const json_t *checks);
+#include "sweep/report_data.h"
 
-/* The one command of a report on a table. */
-json_t *report_commands_csv(const char *file, const char *dir);
+/* An array of strings: the sweep, every coordinate check with the widths,
+ * steps, seeds and rate it was made with, transfer and launch where the sweep
+ * holds a target run, and the report itself; for other axes than the usual the
+ * sweep and the report, for a table the report alone.  checks: as
+ * report_write_coord gives them.  Only files that exist are named. */
+json_t *report_commands(const struct report_data *data, const json_t *checks);
 
 #endif

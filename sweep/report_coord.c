@@ -1,5 +1,6 @@
-/* Coordinate checks in a report: coord-sp/coord.json and coord-mup/coord.json
- * summed up, and a few telling tensors of both for the picture. */
+/* Coordinate checks in a report: coord-PARAMETRIZATION/coord.json of every
+ * parametrization summed up, and a few telling tensors of all for the picture.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,8 +140,10 @@ static const json_t *worst_row(const json_t *check, const char *quantity)
     return worst;
 }
 
+#define MAX_CHECKS 8 /* parametrizations that libmup may know */
+
 struct panels {
-    const json_t *row[N_QUANTITIES + 2]; /* names a tensor */
+    const json_t *row[N_QUANTITIES + MAX_CHECKS]; /* names a tensor */
     int n;
 };
 
@@ -160,7 +163,7 @@ static void add_panel(struct panels *p, const json_t *row)
 static struct panels choose_panels(const json_t *const *check, int n)
 {
     struct panels p = { .n = 0 };
-    const json_t *decides[2] = { NULL, NULL };
+    const json_t *decides[MAX_CHECKS] = { NULL };
 
     for (int k = 0; k < n; k++)
         if (strcmp(text(check[k], "verdict"), "PASS"))
@@ -168,7 +171,7 @@ static struct panels choose_panels(const json_t *const *check, int n)
     for (int q = 0; q < N_QUANTITIES; q++) {
         const json_t *row = NULL;
 
-        /* muP's, the last check, is the one that must pass. */
+        /* The later the check the more it must pass: muP's before SP's. */
         for (int k = 0; k < n; k++)
             if (decides[k] &&
                 !strcmp(text(decides[k], "quantity"), quantities[q]))
@@ -288,15 +291,19 @@ static int load_check(const char *dir, const char *name, json_t **out,
                     path);
 }
 
-int report_write_coord(const char *dir, json_t **checks, json_t **panels,
-                       struct mup_error *err)
+int report_write_coord(const char *sweep, const char *dir, json_t **checks,
+                       json_t **panels, struct mup_error *err)
 {
-    json_t *check[2] = { NULL, NULL }, *sums = json_array();
+    json_t *check[MAX_CHECKS] = { NULL }, *sums = json_array();
     json_t *shown = json_array();
     int n = 0, rc = MUP_OK;
 
-    for (int p = MUP_SP; p <= MUP_MUP && rc == MUP_OK; p++) {
-        rc = load_check(dir, mup_parametrization_name(p), &check[n], err);
+    for (int p = 0; p < MAX_CHECKS && rc == MUP_OK; p++) {
+        const char *name = mup_parametrization_name(p);
+
+        if (!strcmp(name, "unknown"))
+            break;
+        rc = load_check(sweep, name, &check[n], err);
         if (rc != MUP_OK || !check[n])
             continue;
         json_array_append_new(sums, summary(check[n]));
@@ -304,7 +311,7 @@ int report_write_coord(const char *dir, json_t **checks, json_t **panels,
     }
     if (rc == MUP_OK && n > 0)
         rc = write_panels(dir, (const json_t *const *)check, n, shown, err);
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < MAX_CHECKS; k++)
         json_decref(check[k]);
     if (rc != MUP_OK) {
         json_decref(sums);

@@ -11,22 +11,22 @@
 
 /* Indices of the columns; -1 = the table has none. */
 struct columns {
-    int width, lr, loss, seed, parametrization;
+    int width, lr, /* of the axes */ loss, seed, parametrization;
 };
 
-static int find_columns(const struct csv *t, struct columns *c,
-                        struct mup_error *err)
+static int find_columns(const struct csv *t, const struct axes *a,
+                        struct columns *c, struct mup_error *err)
 {
-    int rc = csv_column(t, "width", 1, &c->width, err);
+    int rc = csv_column(t, a->over.key, 1, &c->width, err);
 
     if (rc == MUP_OK)
-        rc = csv_column(t, "lr", 1, &c->lr, err);
+        rc = csv_column(t, a->of.key, 1, &c->lr, err);
     if (rc == MUP_OK)
         rc = csv_column(t, "loss", 1, &c->loss, err);
     if (rc == MUP_OK)
         rc = csv_column(t, "seed", 0, &c->seed, err);
     if (rc == MUP_OK)
-        rc = csv_column(t, "parametrization", 0, &c->parametrization, err);
+        rc = csv_column(t, a->by.key, !a->by.rules, &c->parametrization, err);
     return rc;
 }
 
@@ -46,70 +46,70 @@ static const char *canonical(const char *label)
     }
 }
 
-/* Labels go into data files, scripts and onto the terminal. */
-static int check_label(const struct csv *t, int64_t row, const char *label,
-                       struct mup_error *err)
+static int check_label(const struct report_data *d, const struct csv *t,
+                       int64_t row, const char *label, struct mup_error *err)
 {
     const long long line = csv_line(t, row);
+    const char *bad = report_data_bad_name(label), *word = d->axes.by.word;
 
     if (!*label)
         return mup_fail(err, MUP_USAGE,
-                        "%s:%lld: parametrization is empty; name it in every "
-                        "row, or leave the column out",
-                        t->path, line);
+                        "%s:%lld: %s is empty; name it in every row, or leave "
+                        "the column out",
+                        t->path, line, word);
     if (strlen(label) >= REPORT_NAME_BYTES)
         return mup_fail(err, MUP_USAGE,
-                        "%s:%lld: the parametrization '%.20s...' has more than "
-                        "%d bytes; take a shorter name",
-                        t->path, line, label, REPORT_NAME_BYTES - 1);
-    for (const unsigned char *p = (const unsigned char *)label; *p; p++)
-        if (*p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
-            return mup_fail(err, MUP_USAGE,
-                            "%s:%lld: a line break or another control "
-                            "character in the parametrization; remove it",
-                            t->path, line);
+                        "%s:%lld: the %s '%.20s...' has more than %d bytes; "
+                        "take a shorter name",
+                        t->path, line, word, label, REPORT_NAME_BYTES - 1);
+    if (*bad)
+        return mup_fail(err, MUP_USAGE, "%s:%lld: %s in the %s; remove it",
+                        t->path, line, bad, word);
     return MUP_OK;
 }
 
 static int take_group(struct report_data *d, const struct csv *t, int64_t row,
                       int column, struct mup_error *err)
 {
-    struct report_run *run = &d->run[row];
     const char *label = column < 0 ? "" : csv_text(t, row, column);
-    int rc = column < 0 ? MUP_OK : check_label(t, row, label, err);
+    int rc = column < 0 ? MUP_OK : check_label(d, t, row, label, err);
 
     if (rc != MUP_OK)
         return rc;
-    label = canonical(label);
-    for (run->group = 0; run->group < d->n_groups; run->group++)
-        if (!strcmp(d->group[run->group], label))
-            return MUP_OK;
-    if (d->n_groups == REPORT_MAX_GROUPS)
-        return mup_fail(err, MUP_USAGE,
-                        "%s:%lld: '%s' is one parametrization more than the %d "
-                        "that a report compares; split the table",
-                        t->path, (long long)csv_line(t, row), label,
-                        REPORT_MAX_GROUPS);
-    snprintf(d->group[d->n_groups++], REPORT_NAME_BYTES, "%s", label);
-    return MUP_OK;
+    if (d->axes.by.rules)
+        label = canonical(label);
+    d->run[row].group = report_data_group(d, label);
+    if (d->run[row].group >= 0)
+        return MUP_OK;
+    return mup_fail(err, MUP_USAGE,
+                    "%s:%lld: '%s' is one %s more than the %d that a report "
+                    "compares; split the table",
+                    t->path, (long long)csv_line(t, row), label,
+                    d->axes.by.word, REPORT_MAX_GROUPS);
 }
 
 /* ---- rows -----------------------------------------------------------------
  */
 
-/* A number above 0: logarithms are taken of all of them. */
-static int take_positive(const struct csv *t, int64_t row, int column,
-                         double *out, struct mup_error *err)
+/* Logarithms are taken of both: they must be above 0. */
+static int take_point(struct report_data *d, const struct csv *t, int64_t row,
+                      const struct columns *c, struct mup_error *err)
 {
-    int rc = csv_real(t, row, column, out, err);
+    struct report_run *run = &d->run[row];
+    int rc = csv_real(t, row, c->width, &run->width, err);
+    int bad = c->width;
 
-    if (rc != MUP_OK || *out > 0)
+    if (rc == MUP_OK && run->width > 0) {
+        bad = c->lr;
+        rc = csv_real(t, row, c->lr, &run->lr, err);
+    }
+    if (rc != MUP_OK || (run->width > 0 && run->lr > 0))
         return rc;
     return mup_fail(err, MUP_USAGE,
-                    "%s:%lld: '%.60s' is not above 0, as a width and a "
-                    "learning rate must be; correct the cell or remove the row",
-                    t->path, (long long)csv_line(t, row),
-                    csv_text(t, row, column));
+                    "%s:%lld: '%.60s' is not above 0, as a %s and a %s must "
+                    "be; correct the cell or remove the row",
+                    t->path, (long long)csv_line(t, row), csv_text(t, row, bad),
+                    d->axes.over.word, d->axes.of.word);
 }
 
 static int take_loss(const struct csv *t, int64_t row, int column, double *out,
@@ -131,10 +131,9 @@ static int take_run(struct report_data *d, const struct csv *t, int64_t row,
                     const struct columns *c, struct mup_error *err)
 {
     struct report_run *run = &d->run[row];
-    int rc = take_positive(t, row, c->width, &run->width, err);
+    int rc = take_point(d, t, row, c, err);
 
-    if (rc == MUP_OK)
-        rc = take_positive(t, row, c->lr, &run->lr, err);
+    run->model_width = axes_are_usual(&d->axes) ? run->width : NAN;
     run->seed = 1;
     if (rc == MUP_OK && c->seed >= 0)
         rc = csv_int(t, row, c->seed, &run->seed, err);
@@ -156,9 +155,9 @@ static int take_runs(struct report_data *d, const struct csv *t,
     if (t->rows > REPORT_CSV_MAX_RUNS)
         return mup_fail(err, MUP_USAGE,
                         "%s:%lld: more than %d runs; leave out those far from "
-                        "the best learning rate",
+                        "the best %s",
                         t->path, (long long)csv_line(t, REPORT_CSV_MAX_RUNS),
-                        REPORT_CSV_MAX_RUNS);
+                        REPORT_CSV_MAX_RUNS, d->axes.of.word);
     d->run = calloc((size_t)t->rows, sizeof(*d->run));
     if (!d->run)
         return mup_fail(err, MUP_SYSTEM, "out of memory for %lld runs",
@@ -204,12 +203,14 @@ static int by_point(const void *a, const void *b)
 }
 
 /* The first line that repeats another. */
-static int refuse_twice(const struct csv *t, const struct placed *list, int n,
-                        int has_seed, struct mup_error *err)
+static int refuse_twice(const struct report_data *d, const struct csv *t,
+                        const struct placed *list, int has_seed,
+                        struct mup_error *err)
 {
+    const char *over = d->axes.over.word, *of = d->axes.of.word;
     const struct placed *again = NULL;
 
-    for (int i = 1; i < n; i++)
+    for (int i = 1; i < d->n; i++)
         if (compare(list[i - 1].run, list[i].run) == 0 &&
             (!again || list[i].line < again->line))
             again = &list[i];
@@ -217,15 +218,15 @@ static int refuse_twice(const struct csv *t, const struct placed *list, int n,
         return MUP_OK;
     if (!has_seed)
         return mup_fail(err, MUP_USAGE,
-                        "%s:%lld: the same width and learning rate stand in "
-                        "line %lld; add a column 'seed' that tells the runs "
-                        "apart",
-                        t->path, (long long)again->line,
+                        "%s:%lld: the same %s and %s stand in line %lld; add a "
+                        "column 'seed' that tells the runs apart",
+                        t->path, (long long)again->line, over, of,
                         (long long)again[-1].line);
     return mup_fail(err, MUP_USAGE,
-                    "%s:%lld: the same width, learning rate and seed stand in "
-                    "line %lld; remove one, or correct its seed",
-                    t->path, (long long)again->line, (long long)again[-1].line);
+                    "%s:%lld: the same %s, %s and seed stand in line %lld; "
+                    "remove one, or correct its seed",
+                    t->path, (long long)again->line, over, of,
+                    (long long)again[-1].line);
 }
 
 static int check_unique(const struct report_data *d, const struct csv *t,
@@ -239,7 +240,7 @@ static int check_unique(const struct report_data *d, const struct csv *t,
     for (int i = 0; i < d->n; i++)
         list[i] = (struct placed){ &d->run[i], csv_line(t, i) };
     qsort(list, (size_t)d->n, sizeof(*list), by_point);
-    rc = refuse_twice(t, list, d->n, has_seed, err);
+    rc = refuse_twice(d, t, list, has_seed, err);
     free(list);
     return rc;
 }
@@ -247,11 +248,13 @@ static int check_unique(const struct report_data *d, const struct csv *t,
 /* ---- all of it ------------------------------------------------------------
  */
 
-int report_data_open_csv(const char *file, const char *dir,
+int report_data_open_csv(const struct report_request *request,
                          struct report_data *out, struct mup_error *err)
 {
-    const char *slash = strrchr(file, '/');
-    struct report_data d = { .dir = dir, .csv = file };
+    const char *file = request->csv, *slash = strrchr(file, '/');
+    struct report_data d = { .axes = request->axes,
+                             .csv = file,
+                             .dir = request->out };
     struct columns c = { 0 };
     struct csv t;
     int rc;
@@ -262,7 +265,7 @@ int report_data_open_csv(const char *file, const char *dir,
     rc = csv_open(file, &t, err);
     if (rc != MUP_OK)
         return rc;
-    rc = find_columns(&t, &c, err);
+    rc = find_columns(&t, &d.axes, &c, err);
     if (rc == MUP_OK)
         rc = take_runs(&d, &t, &c, err);
     if (rc == MUP_OK)

@@ -15,12 +15,13 @@
 /* ---- trials ---------------------------------------------------------------
  */
 
-/* Hash of all values that decide a run's result except the learning rate and
- * what the report compares. */
-static uint64_t slice_of(const struct run_config *config)
+/* Hash of all values that decide a run's result except what the report
+ * compares. */
+static uint64_t slice_of(const struct axes *axes,
+                         const struct run_config *config)
 {
-    static const char *const compared[] = { "train.lr", "model.width",
-                                            "mup.parametrization" };
+    const char *const compared[] = { axes->over.key, axes->of.key,
+                                     axes->by.key };
     uint64_t hash = 0;
 
     for (const struct section *s = run_schema.sections; s->name; s++)
@@ -40,6 +41,68 @@ static uint64_t slice_of(const struct run_config *config)
     return hash;
 }
 
+/* The value of a numeric key, whose logarithm is taken. */
+static int take_value(const struct trial *t, const char *key,
+                      const struct run_config *config, double *out,
+                      struct mup_error *err)
+{
+    const struct section *s;
+    const struct field *f = config_find(&run_schema, key, &s);
+    const char *at = (const char *)config + s->offset + f->offset;
+
+    *out = f->type == FIELD_INT ? (double)*(const int64_t *)(const void *)at
+                                : *(const double *)(const void *)at;
+    if (*out > 0)
+        return MUP_OK;
+    return mup_fail(err, MUP_USAGE,
+                    "trial %lld has %s %g, but drift is counted in octaves, "
+                    "for which every value must be above 0",
+                    (long long)t->id, key, *out);
+}
+
+const char *report_data_bad_name(const char *name)
+{
+    for (const unsigned char *p = (const unsigned char *)name; *p; p++)
+        if (*p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
+            return "a line break or another control character";
+    return "";
+}
+
+int report_data_group(struct report_data *d, const char *name)
+{
+    for (int i = 0; i < d->n_groups; i++)
+        if (!strcmp(d->group[i], name))
+            return i;
+    if (d->n_groups == REPORT_MAX_GROUPS)
+        return -1;
+    snprintf(d->group[d->n_groups], REPORT_NAME_BYTES, "%s", name);
+    return d->n_groups++;
+}
+
+static int take_group(struct report_data *d, const struct run_config *config,
+                      int *out, struct mup_error *err)
+{
+    const struct section *s;
+    const struct field *f = config_find(&run_schema, d->axes.by.key, &s);
+    char text[FIELD_TEXT_BYTES];
+
+    config_text(s, f, config, text, sizeof(text));
+    if (!*text || strlen(text) >= REPORT_NAME_BYTES ||
+        *report_data_bad_name(text))
+        return mup_fail(err, MUP_USAGE,
+                        "--by: a value of '%s' makes no name of a group; one "
+                        "has 1 to %d bytes and no control character",
+                        d->axes.by.key, REPORT_NAME_BYTES - 1);
+    *out = report_data_group(d, text);
+    if (*out >= 0)
+        return MUP_OK;
+    return mup_fail(err, MUP_USAGE,
+                    "--by: '%s' has more than the %d values that a report "
+                    "compares",
+                    d->axes.by.key, REPORT_MAX_GROUPS);
+}
+
+/* A trial that shares another's result still has a config of its own. */
 static int add_run(struct report_data *d, const struct trial *t,
                    struct mup_error *err)
 {
@@ -48,20 +111,24 @@ static int add_run(struct report_data *d, const struct trial *t,
     char path[1100];
     int rc;
 
-    r->trial = t->twin ? t->twin : t->id;
-    snprintf(path, sizeof(path), "%s/trials/%lld/config.yaml", d->dir,
-             (long long)r->trial);
+    snprintf(path, sizeof(path), "%s/trials/%lld/config.yaml", d->sweep,
+             (long long)t->id);
     rc = run_config_load(path, NULL, 0, &config, err);
+    if (rc == MUP_OK)
+        rc = take_value(t, d->axes.over.key, &config, &r->width, err);
+    if (rc == MUP_OK)
+        rc = take_value(t, d->axes.of.key, &config, &r->lr, err);
+    if (rc == MUP_OK)
+        rc = take_group(d, &config, &r->group, err);
     if (rc != MUP_OK)
         return rc;
-    r->group = t->parametrization;
-    r->width = (double)t->width;
-    r->lr = config.train.lr;
+    r->trial = t->twin ? t->twin : t->id;
+    r->model_width = (double)config.model.width;
     r->seed = t->seed;
     r->value = t->state == TRIAL_DONE ? t->value : NAN;
     r->val_loss = t->state == TRIAL_DONE ? t->val_loss : NAN;
     r->steps = config.train.steps;
-    r->slice = slice_of(&config);
+    r->slice = slice_of(&d->axes, &config);
     d->n++;
     return MUP_OK;
 }
@@ -113,32 +180,63 @@ static int rates_of(const struct report_data *d, const struct report_run *a)
     return n;
 }
 
-/* Groups of a study have the numbers of libmup. */
-static void name_groups(struct report_data *d)
+/* Where a group stands: choices as the key lists them, numbers by size. */
+static double rank_of(const struct field *f, const char *name)
 {
-    const char *name;
+    const char *p = f->range;
+    size_t n = strlen(name);
+    double value = 0;
 
-    while (d->n_groups < REPORT_MAX_GROUPS &&
-           strcmp(name = mup_parametrization_name(d->n_groups), "unknown"))
-        snprintf(d->group[d->n_groups++], REPORT_NAME_BYTES, "%s", name);
+    if (f->type == FIELD_INT || f->type == FIELD_REAL)
+        return parse_real(name, &value, NULL) == MUP_OK ? value : 0;
+    for (int i = 0; f->type == FIELD_CHOICE && p && *p; i++) {
+        if (!strncmp(p, name, n) && (p[n] == '|' || p[n] == '\0'))
+            return i;
+        p = strchr(p, '|');
+        p = p ? p + 1 : NULL;
+    }
+    return 0;
+}
+
+static void swap_groups(struct report_data *d, int a, int b)
+{
+    char name[REPORT_NAME_BYTES];
+
+    memcpy(name, d->group[a], sizeof(name));
+    memcpy(d->group[a], d->group[b], sizeof(name));
+    memcpy(d->group[b], name, sizeof(name));
+    for (int i = 0; i < d->n; i++) {
+        int *group = &d->run[i].group;
+
+        *group = *group == a ? b : *group == b ? a : *group;
+    }
+}
+
+static void sort_groups(struct report_data *d)
+{
+    const struct field *f = config_find(&run_schema, d->axes.by.key, NULL);
+
+    for (int i = 1; i < d->n_groups; i++)
+        for (int k = i;
+             k > 0 && rank_of(f, d->group[k - 1]) > rank_of(f, d->group[k]);
+             k--)
+            swap_groups(d, k - 1, k);
 }
 
 /* Where other hyperparameters vary too, the curves are those at the best
- * value of the others: the slice of the best run at the widest width, under
- * muP where it was run. */
+ * value of the others: the slice of the best run at the largest width, in the
+ * group whose verdict counts where it was run, else in the last. */
 static void choose_slice(struct report_data *d)
 {
     const struct report_run *best = NULL;
-    int slices = 1, kept = 0, top = MUP_SP;
+    int slices = 1, kept = 0, top = d->n_groups - 1;
     uint64_t slice;
 
-    for (int i = 0; i < d->n; i++) {
-        int group = d->run[i].group;
-
+    for (int i = 0; i < d->n_groups; i++)
+        if (*d->axes.by.main && !strcmp(d->group[i], d->axes.by.main))
+            top = i;
+    for (int i = 0; i < d->n; i++)
         slices += d->run[i].slice != d->run[0].slice;
-        if (top != MUP_MUP && (group > top || group == MUP_MUP))
-            top = group;
-    }
     if (d->n == 0 || slices == 1)
         return;
     for (int i = 0; i < d->n; i++) {
@@ -152,9 +250,10 @@ static void choose_slice(struct report_data *d)
     }
     if (!best || rates_of(d, best) < MIN_RATES) {
         snprintf(d->note, sizeof(d->note),
-                 "other hyperparameters vary together with the learning rate, "
-                 "so the curves carry their scatter: a grid over train.lr "
-                 "alone shows transfer best");
+                 "other hyperparameters vary together with the %s, so the "
+                 "curves carry their scatter: a grid over %s alone shows "
+                 "transfer best",
+                 d->axes.of.word, d->axes.of.key);
         return;
     }
     slice = best->slice;
@@ -168,14 +267,32 @@ static void choose_slice(struct report_data *d)
     d->n = kept;
 }
 
-int report_data_open(const char *dir, struct report_data *out,
-                     struct mup_error *err)
+/* A sweep without learning rates still has a report, of loss over width. */
+static int check_tuned(const struct report_data *d, struct mup_error *err)
 {
-    struct report_data d = { .dir = dir };
+    const struct axes usual = axes_usual();
+
+    for (int i = 1; i < d->n; i++)
+        if (d->run[i].lr != d->run[0].lr)
+            return MUP_OK;
+    if (d->n == 0 || !strcmp(d->axes.of.key, usual.of.key))
+        return MUP_OK;
+    return mup_fail(err, MUP_USAGE,
+                    "--of: every run has %s %g; name a key that the sweep "
+                    "tuned",
+                    d->axes.of.key, d->run[0].lr);
+}
+
+int report_data_open(const struct report_request *request,
+                     struct report_data *out, struct mup_error *err)
+{
+    struct report_data d = { .axes = request->axes,
+                             .sweep = request->sweep,
+                             .dir = request->out };
     struct store *store;
     struct trial *trials = NULL;
     int64_t n = 0;
-    int rc = store_open_readonly(dir, &store, err);
+    int rc = store_open_readonly(d.sweep, &store, err);
 
     if (rc != MUP_OK)
         return rc;
@@ -197,9 +314,11 @@ int report_data_open(const char *dir, struct report_data *out,
         if (trials[i].state == TRIAL_DONE || trials[i].state == TRIAL_DIVERGED)
             rc = add_run(&d, &trials[i], err);
     }
+    if (rc == MUP_OK)
+        rc = check_tuned(&d, err);
     if (rc == MUP_OK) {
         name_metric(&d, trials, n);
-        name_groups(&d);
+        sort_groups(&d);
         choose_slice(&d);
         *out = d;
     } else {

@@ -1,6 +1,7 @@
-/* What a report is made from: runs as points (parametrization, width, learning
- * rate, seed, value), either the finished trials of a study or the rows of a
- * table, and the logged steps of single runs. */
+/* What a report is made from: runs as points (group, what grows, what is tuned,
+ * seed, value; as a rule parametrization, width and learning rate), either the
+ * finished trials of a study or the rows of a table, and the logged steps of
+ * single runs. */
 #ifndef SWEEP_REPORT_DATA_H
 #define SWEEP_REPORT_DATA_H
 
@@ -9,10 +10,11 @@
 #include "sweep/report.h"
 
 struct report_run {
-    int64_t trial; /* whose folder holds the run; 0 = a row of a table */
-    int group;     /* its parametrization */
-    double width;
-    double lr;
+    int64_t trial;      /* whose folder holds the run; 0 = a row of a table */
+    int group;          /* its parametrization, or whatever axes.by says */
+    double width;       /* axes.over */
+    double lr;          /* axes.of */
+    double model_width; /* NaN = unknown */
     int64_t seed;
     double value;    /* the metric; NaN = diverged */
     double val_loss; /* nats per token; NaN = diverged */
@@ -21,33 +23,42 @@ struct report_run {
 };
 
 struct report_data {
+    struct axes axes;
+    const char *sweep;      /* borrowed; the folder of a study, or NULL */
+    const char *csv;        /* borrowed; the table, NULL for a study */
     const char *dir;        /* borrowed; where the results go */
-    const char *csv;        /* borrowed; the table, NULL for a study in dir */
     struct report_run *run; /* finished or diverged, of the chosen slice */
     int n;
-    /* Parametrizations by name: all that libmup knows, or those of the table in
-     * the order in which they appear. */
+    /* Groups by name: choices and numbers of a sweep's key in their order, all
+     * others in the order in which they appear. */
     int n_groups;
     char group[REPORT_MAX_GROUPS][REPORT_NAME_BYTES];
     int64_t trials, done, diverged, failed, waiting;
     char name[256], created[64];
     char metric[64];
     char hash[33];  /* of the table's bytes */
-    char note[256]; /* which slice was chosen, "" if there is one only */
+    char note[512]; /* which slice was chosen, "" if there is one only */
 };
 
-int report_data_open(const char *dir, struct report_data *out,
-                     struct mup_error *err);
+/* Of a sweep.  MUP_USAGE for a run whose value cannot stand on an axis. */
+int report_data_open(const struct report_request *request,
+                     struct report_data *out, struct mup_error *err);
 
 #define REPORT_CSV_MAX_RUNS 20000
 
-/* A table of runs (csv.h) with the columns width, lr and loss, and optionally
- * seed and parametrization.  A loss that is empty, nan or infinite is a run
- * that diverged.  Names of parametrizations that libmup knows are taken in any
- * case ("muP"), others are labels.  Without a seed column no run may stand
- * twice.  dir and file are borrowed. */
-int report_data_open_csv(const char *file, const char *dir,
+/* A table of runs (csv.h) with a column loss and those of the axes (width, lr
+ * and, where it is there, parametrization), and optionally seed.  A loss that
+ * is empty, nan or infinite is a run that diverged.  Names of parametrizations
+ * that libmup knows are taken in any case ("muP"), others are labels.  Without
+ * a seed column no run may stand twice. */
+int report_data_open_csv(const struct report_request *request,
                          struct report_data *out, struct mup_error *err);
+
+/* The number of a group, added where it is new; -1 where there is no room. */
+int report_data_group(struct report_data *d, const char *name);
+/* Why a name cannot be shown, "" if it can; names go into data files, scripts
+ * and onto the terminal. */
+const char *report_data_bad_name(const char *name);
 void report_data_close(struct report_data *d);
 
 /* The logged steps of a run folder, {0} where there are none.  A step that a

@@ -9,7 +9,6 @@
 #include "model/config.h"
 #include "model/file.h"
 #include "sweep/fit.h"
-#include "sweep/report_text.h"
 
 #define MAX_POINTS 400 /* of a loss curve */
 #define MAX_STEPS  160 /* columns of the heat map */
@@ -101,8 +100,9 @@ static int put_curve(FILE *out, const struct report_data *data, int group,
         if (data->run[i].group == group && data->run[i].width == width)
             run[n++] = &data->run[i];
     qsort(run, (size_t)n, sizeof(*run), by_rate);
-    fprintf(out, "# %s width %g: lr loss sem seeds diverged\n",
-            report_display_name(data->group[group]), width);
+    fprintf(out, "# %s %s: %s loss sem seeds diverged\n",
+            axes_group(&data->axes, data->group[group]).text,
+            axes_at(&data->axes, width).text, axes_leaf(data->axes.of.key));
     for (int i = 0, j; i < n; i = j) {
         for (j = i; j < n && run[j]->lr == run[i]->lr; j++)
             ;
@@ -132,11 +132,11 @@ static int write_lr(const struct report_data *data, const struct report *r,
 }
 
 /* The polynomial inside its window: beyond it means nothing. */
-static void put_fit(FILE *out, const char *name,
+static void put_fit(FILE *out, const struct axes *axes, const char *name,
                     const struct transfer_optimum *o)
 {
-    fprintf(out, "# %s width %g: lr loss\n", report_display_name(name),
-            o->width);
+    fprintf(out, "# %s %s: %s loss\n", axes_group(axes, name).text,
+            axes_at(axes, o->width).text, axes_leaf(axes->of.key));
     for (int i = 0; i < FIT_POINTS && o->degree > 0; i++) {
         double x =
             o->window_lo + (o->window_hi - o->window_lo) * i / (FIT_POINTS - 1);
@@ -159,7 +159,7 @@ static int write_fit(const struct report_data *data, const struct report *r,
         return rc;
     for (int i = 0; i < r->n_parametrizations; i++)
         for (int w = 0; w < r->transfer[i].n_widths; w++)
-            put_fit(f.out, r->name[i], &r->transfer[i].optimum[w]);
+            put_fit(f.out, &r->axes, r->name[i], &r->transfer[i].optimum[w]);
     return file_replace_commit(&f, err);
 }
 
@@ -172,8 +172,9 @@ static int write_optimum(const struct report_data *data, const struct report *r,
     if (rc != MUP_OK)
         return rc;
     for (int i = 0; i < r->n_parametrizations; i++) {
-        fprintf(f.out, "# %s: width lr lo hi loss edge degree\n",
-                report_display_name(r->name[i]));
+        fprintf(f.out, "# %s: %s %s lo hi loss edge degree\n",
+                axes_group(&r->axes, r->name[i]).text,
+                axes_leaf(r->axes.over.key), axes_leaf(r->axes.of.key));
         for (int w = 0; w < r->transfer[i].n_widths; w++) {
             const struct transfer_optimum *o = &r->transfer[i].optimum[w];
 
@@ -230,60 +231,84 @@ static void put_losses(FILE *out, const struct report_series *s)
     fprintf(out, "\n\n");
 }
 
-static int put_run(FILE *out, const char *path, const char *label,
-                   const char *name, double width, json_t *blocks,
-                   struct mup_error *err)
-{
-    struct report_series s;
-    int rc = report_series_open(path, &s, err);
+/* A block: the run in dir, of a group and at a width. */
+struct block {
+    char dir[1100];
+    const char *name;
+    double width;
+    int target;
+};
 
+static int put_run(FILE *out, const struct axes *axes, const struct block *b,
+                   json_t *blocks, struct mup_error *err)
+{
+    char path[1200], label[2 * sizeof(struct phrase) + 8] = "target";
+    const struct phrase group = axes_group(axes, b->name);
+    const struct phrase place = axes_at(axes, b->width);
+    struct report_series s;
+    int rc;
+
+    snprintf(path, sizeof(path), "%s/metrics.jsonl", b->dir);
+    rc = report_series_open(path, &s, err);
+    if (rc != MUP_OK || s.n == 0)
+        return rc;
+    if (!b->target && axes_are_usual(axes))
+        snprintf(label, sizeof(label), "%s %g", group.text, b->width);
+    else if (!b->target)
+        snprintf(label, sizeof(label), "%s, %s", group.text, place.text);
+    fprintf(out, "# %s: tokens loss val_loss\n", label);
+    put_losses(out, &s);
+    rc = json_array_append_new(
+        blocks,
+        json_pack("{s:s, s:s, s:s, s:s, s:f, s:b}", "label", label,
+                  "parametrization", b->name, "group", group.text, "place",
+                  place.text, "width", b->width, "target", b->target));
+    report_series_close(&s);
+    return rc ? mup_fail(err, MUP_SYSTEM, "out of memory for '%s'", path)
+              : MUP_OK;
+}
+
+static int put_target(FILE *out, const struct report_data *data, json_t *blocks,
+                      struct mup_error *err)
+{
+    char path[1100];
+    struct run_config config;
+    struct block b = { .target = 1 };
+    int rc;
+
+    snprintf(path, sizeof(path), "%s/target/config.yaml", data->sweep);
+    if (access(path, F_OK) != 0)
+        return MUP_OK;
+    rc = run_config_load(path, NULL, 0, &config, err);
     if (rc != MUP_OK)
         return rc;
-    if (s.n > 0) {
-        fprintf(out, "# %s: tokens loss val_loss\n", label);
-        put_losses(out, &s);
-        rc = json_array_append_new(
-            blocks, json_pack("{s:s, s:s, s:f, s:b}", "label", label,
-                              "parametrization", name, "width", width, "target",
-                              !strncmp(label, "target", 6)));
-        if (rc)
-            rc = mup_fail(err, MUP_SYSTEM, "out of memory for '%s'", path);
-    }
-    report_series_close(&s);
-    return rc;
+    b.name = mup_parametrization_name(config.mup.parametrization);
+    b.width = (double)config.model.width;
+    snprintf(b.dir, sizeof(b.dir), "%s/target", data->sweep);
+    return put_run(out, &data->axes, &b, blocks, err);
 }
 
 static int put_all_runs(FILE *out, const struct report_data *data,
                         const struct report *r, json_t *blocks,
                         struct mup_error *err)
 {
-    char path[1100], label[REPORT_NAME_BYTES + 32];
-    struct run_config config;
     int rc = MUP_OK;
 
     for (int i = 0; i < r->n_parametrizations; i++)
         for (int w = 0; w < r->transfer[i].n_widths && rc == MUP_OK; w++) {
-            double width = r->transfer[i].optimum[w].width;
+            struct block b = { .name = r->name[i],
+                               .width = r->transfer[i].optimum[w].width };
             const struct report_run *best =
-                report_best(data, r->group[i], width);
+                report_best(data, r->group[i], b.width);
 
             if (!best)
                 continue;
-            snprintf(path, sizeof(path), "%s/trials/%lld/metrics.jsonl",
-                     data->dir, (long long)best->trial);
-            snprintf(label, sizeof(label), "%s %g",
-                     report_display_name(r->name[i]), width);
-            rc = put_run(out, path, label, r->name[i], width, blocks, err);
+            snprintf(b.dir, sizeof(b.dir), "%s/trials/%lld", data->sweep,
+                     (long long)best->trial);
+            rc = put_run(out, &data->axes, &b, blocks, err);
         }
-    snprintf(path, sizeof(path), "%s/target/config.yaml", data->dir);
-    if (rc != MUP_OK || access(path, F_OK) != 0)
-        return rc;
-    rc = run_config_load(path, NULL, 0, &config, err);
-    snprintf(path, sizeof(path), "%s/target/metrics.jsonl", data->dir);
-    if (rc == MUP_OK)
-        rc = put_run(out, path, "target",
-                     mup_parametrization_name(config.mup.parametrization),
-                     (double)config.model.width, blocks, err);
+    if (rc == MUP_OK && axes_are_usual(&data->axes))
+        rc = put_target(out, data, blocks, err);
     return rc;
 }
 
@@ -378,7 +403,7 @@ static int open_load_run(const struct report_data *data, const struct report *r,
     char path[1100];
     int rc;
 
-    snprintf(path, sizeof(path), "%s/target/metrics.jsonl", data->dir);
+    snprintf(path, sizeof(path), "%s/target/metrics.jsonl", data->sweep);
     snprintf(label, bytes, "target");
     rc = report_series_open(path, s, err);
     if (rc != MUP_OK || s->n > 0 || r->n_parametrizations == 0)
@@ -394,10 +419,10 @@ static int open_load_run(const struct report_data *data, const struct report *r,
         best = report_best(data, r->group[i], width);
         if (!best)
             continue;
-        snprintf(label, bytes, "%s width %g", report_display_name(r->name[i]),
-                 width);
-        snprintf(path, sizeof(path), "%s/trials/%lld/metrics.jsonl", data->dir,
-                 (long long)best->trial);
+        snprintf(label, bytes, "%s %s", axes_group(&r->axes, r->name[i]).text,
+                 axes_at(&r->axes, width).text);
+        snprintf(path, sizeof(path), "%s/trials/%lld/metrics.jsonl",
+                 data->sweep, (long long)best->trial);
         return report_series_open(path, s, err);
     }
     return MUP_OK;
@@ -408,7 +433,7 @@ int report_write_load(const struct report_data *data, const struct report *r,
 {
     struct report_series s;
     struct file_replace f;
-    char label[REPORT_NAME_BYTES + 32];
+    char label[2 * sizeof(struct phrase)];
     const json_t *load = NULL;
     int layers, experts, rc;
 

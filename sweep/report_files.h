@@ -2,7 +2,8 @@
  * them.  Every file is plain columns under a comment, in blocks separated by
  * two empty lines (gnuplot: "index N"), and replaced whole.
  *
- *   lr.dat       a block a curve: lr loss sem seeds diverged (NaN: no value)
+ *   lr.dat       a block a curve: lr loss sem seeds diverged (NaN: no value);
+ *                "lr" and "width" as the axes say
  *   fit.dat      the same blocks: lr loss, the fitted polynomial
  *   optimum.dat  a block a parametrization: width lr lo hi loss edge degree
  *   loss.dat     a block a run: tokens loss val_loss
@@ -20,8 +21,9 @@
 int report_write_curves(const struct report_data *data, const struct report *r,
                         struct mup_error *err);
 
-/* loss.dat: the best run of every curve and the target; *out: an array of
- * {label, parametrization, width, target}, one a block. */
+/* loss.dat: the best run of every curve and, for the usual axes, the target;
+ * *out: an array of {label, parametrization, group, place, width, target}, one
+ * a block. */
 int report_write_losses(const struct report_data *data, const struct report *r,
                         json_t **out, struct mup_error *err);
 
@@ -30,15 +32,15 @@ int report_write_losses(const struct report_data *data, const struct report *r,
 int report_write_load(const struct report_data *data, const struct report *r,
                       json_t **out, struct mup_error *err);
 
-/* coord.dat from coord-sp/coord.json and coord-mup/coord.json.  *checks: an
+/* dir/plots/coord.dat from SWEEP/coord-PARAMETRIZATION/coord.json.  *checks: an
  * array of {parametrization, verdict, widths, seeds, steps, lr, worst, counts,
  * rows}, rows being the worst step of each quantity, worst first; *panels: an
  * array of {parametrization, name, quantity, slope, step, verdict, steps,
  * widths, range [least, most]}, the slope and verdict of the worst
  * step; the same tensors for every check, among them those that decide its
  * verdict. */
-int report_write_coord(const char *dir, json_t **checks, json_t **panels,
-                       struct mup_error *err);
+int report_write_coord(const char *sweep, const char *dir, json_t **checks,
+                       json_t **panels, struct mup_error *err);
 
 /* A number, or null where it is not finite. */
 json_t *report_number(double value);

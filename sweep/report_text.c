@@ -17,46 +17,46 @@ __attribute__((format(printf, 2, 3))) static void say(struct report *r,
     va_end(args);
 }
 
-const char *report_display_name(const char *name)
-{
-    if (!strcmp(name, mup_parametrization_name(MUP_MUP)))
-        return "muP";
-    if (!strcmp(name, mup_parametrization_name(MUP_SP)))
-        return "SP";
-    return *name ? name : "all runs";
-}
-
-void report_place(const char *name, double width, char *out, size_t bytes)
-{
-    snprintf(out, bytes, "%s%swidth %g", name, *name ? ", " : "", width);
-}
-
 int report_main(const struct report *r)
 {
+    const struct axes_by *by = &r->axes.by;
     int other = -1;
 
     for (int i = 0; i < r->n_parametrizations; i++) {
-        if (!strcmp(r->name[i], mup_parametrization_name(MUP_MUP)))
+        int control =
+            by->rules && !strcmp(r->name[i], mup_parametrization_name(MUP_SP));
+
+        if (*by->main && !strcmp(r->name[i], by->main))
             return i;
-        if (other < 0 && strcmp(r->name[i], mup_parametrization_name(MUP_SP)))
+        if (other < 0 && !control)
             other = i;
     }
     return other < 0 && r->n_parametrizations > 0 ? 0 : other;
 }
 
 /* " under muP", or nothing where the runs have no name. */
-struct under {
-    char text[REPORT_NAME_BYTES + 8];
-};
-
-static struct under under(const char *name)
+static struct phrase under(const struct report *r, const char *name)
 {
-    struct under u = { "" };
+    struct phrase p = { "" };
 
     if (*name)
-        snprintf(u.text, sizeof(u.text), " under %s",
-                 report_display_name(name));
-    return u;
+        snprintf(p.text, sizeof(p.text), " %.180s",
+                 axes_under(&r->axes, name).text);
+    return p;
+}
+
+/* The same at the begin of a sentence that goes on with "the": "Under muP t",
+ * or "T". */
+static struct phrase begin_under(const struct report *r, const char *name)
+{
+    struct phrase p = { "T" };
+
+    if (*name)
+        snprintf(p.text, sizeof(p.text), "%.180s t",
+                 axes_under(&r->axes, name).text);
+    if (p.text[0] >= 'a' && p.text[0] <= 'z')
+        p.text[0] = (char)(p.text[0] - 'a' + 'A');
+    return p;
 }
 
 static const char *moves(const struct transfer_report *t)
@@ -66,8 +66,8 @@ static const char *moves(const struct transfer_report *t)
 
 static void say_interval(struct report *r, const struct transfer_report *t)
 {
-    say(r, "drift %+.2f octaves per doubling, 95 %% interval %+.2f to %+.2f",
-        t->drift, t->drift_lo, t->drift_hi);
+    say(r, "drift %+.2f octaves per %s, 95 %% interval %+.2f to %+.2f",
+        t->drift, axes_doubling(&r->axes).text, t->drift_lo, t->drift_hi);
 }
 
 static void say_edge(struct report *r, const struct transfer_report *t)
@@ -75,8 +75,9 @@ static void say_edge(struct report *r, const struct transfer_report *t)
     for (int w = 0; w < t->n_widths; w++) {
         if (!t->optimum[w].edge)
             continue;
-        say(r, "; at width %g the optimum lies at the %s end of the grid",
-            t->optimum[w].width, t->optimum[w].edge < 0 ? "low" : "high");
+        say(r, "; at %s the optimum lies at the %s end of the grid",
+            axes_at(&r->axes, t->optimum[w].width).text,
+            t->optimum[w].edge < 0 ? "low" : "high");
         return;
     }
 }
@@ -84,23 +85,22 @@ static void say_edge(struct report *r, const struct transfer_report *t)
 static void say_main(struct report *r, const char *name,
                      const struct transfer_report *t)
 {
+    const struct axes *a = &r->axes;
+
     if (t->verdict == TRANSFER_STABLE) {
-        say(r, "The best learning rate stays at 2^%.1f%s (",
-            t->optimum[0].log2_lr, under(name).text);
+        say(r, "The best %s stays at 2^%.1f%s (", a->of.word,
+            t->optimum[0].log2_lr, under(r, name).text);
         say_interval(r, t);
         say(r, ")");
     } else if (t->verdict == TRANSFER_DRIFTS) {
         say(r,
-            "%s%s%she best learning rate %s by %.2f octaves per doubling "
-            "of width (95 %% interval %+.2f to %+.2f), so it cannot be carried "
-            "to a wider model as it is",
-            *name ? "Under " : "", *name ? report_display_name(name) : "",
-            *name ? " t" : "T", moves(t), fabs(t->drift), t->drift_lo,
-            t->drift_hi);
+            "%she best %s %s by %.2f octaves per doubling of %s (95 %% "
+            "interval %+.2f to %+.2f), so it cannot be carried to %s as it is",
+            begin_under(r, name).text, a->of.word, moves(t), fabs(t->drift),
+            a->over.growth, t->drift_lo, t->drift_hi, a->over.larger);
     } else {
-        say(r,
-            "These runs do not decide whether the best learning rate stays%s (",
-            under(name).text);
+        say(r, "These runs do not decide whether the best %s stays%s (",
+            a->of.word, under(r, name).text);
         say_interval(r, t);
         say(r, ")");
         say_edge(r, t);
@@ -112,54 +112,67 @@ static void say_control(struct report *r, const char *name,
                         const struct transfer_report *t, int main_verdict)
 {
     const char *join = main_verdict == TRANSFER_STABLE ? ", while" : ";";
+    const struct phrase where = axes_under(&r->axes, name);
 
     if (t->n_widths < 2)
         return;
-    if (t->verdict == TRANSFER_DRIFTS && main_verdict == TRANSFER_DRIFTS)
+    if (t->verdict == TRANSFER_DRIFTS) {
         say(r,
-            "; under %s it %s by %.2f octaves per doubling (95 %% interval "
-            "%+.2f to %+.2f)",
-            name, moves(t), fabs(t->drift), t->drift_lo, t->drift_hi);
-    else if (t->verdict == TRANSFER_DRIFTS)
-        say(r,
-            "%s under %s it %s by %.2f octaves per doubling (95 %% interval "
-            "%+.2f to %+.2f)",
-            join, name, moves(t), fabs(t->drift), t->drift_lo, t->drift_hi);
-    else if (t->verdict == TRANSFER_STABLE && main_verdict == TRANSFER_STABLE) {
-        say(r, ", and it stays under %s too (", name);
-        say_interval(r, t);
-        say(r, "), so these widths do not tell the two apart");
+            "%s %s it %s by %.2f octaves per %s (95 %% interval %+.2f to "
+            "%+.2f)",
+            join, where.text, moves(t), fabs(t->drift),
+            axes_doubling(&r->axes).text, t->drift_lo, t->drift_hi);
     } else if (t->verdict == TRANSFER_STABLE) {
-        say(r, "; under %s it stays (", name);
+        if (main_verdict == TRANSFER_STABLE)
+            say(r, ", and it stays %s too (", where.text);
+        else
+            say(r, "; %s it stays (", where.text);
         say_interval(r, t);
         say(r, ")");
     } else {
-        say(r, "%s under %s nothing is decided (", join, name);
+        say(r, "%s %s nothing is decided (", join, where.text);
         say_interval(r, t);
         say(r, ")");
     }
 }
 
+/* Where everything stays, nothing was told apart. */
+static void say_same(struct report *r, const char *plural)
+{
+    int compared = 0;
+
+    for (int i = 0; i < r->n_parametrizations; i++) {
+        if (r->transfer[i].n_widths < 2)
+            continue;
+        if (r->transfer[i].verdict != TRANSFER_STABLE)
+            return;
+        compared++;
+    }
+    if (compared == 2)
+        say(r, ", so these %s do not tell the two apart", plural);
+    else if (compared > 2)
+        say(r, ", so these %s do not tell the %d apart", plural, compared);
+}
+
 static void say_regret(struct report *r, const struct transfer_report *t,
                        const char *name)
 {
-    double from = t->optimum[0].width, to = t->optimum[t->n_widths - 1].width;
+    const double first = t->optimum[0].width;
+    const struct phrase from = axes_at(&r->axes, first);
+    const struct phrase to =
+        axes_at(&r->axes, t->optimum[t->n_widths - 1].width);
 
     if (isnan(t->regret))
         return;
+    say(r, ";%s the %s tuned at %s ", under(r, name).text, r->axes.of.brief,
+        from.text);
     if (isinf(t->regret))
-        say(r, ";%s the rate tuned at width %g makes width %g diverge",
-            under(name).text, from, to);
+        say(r, "makes %s diverge", to.text);
     else if (t->regret < 5e-5)
-        say(r,
-            ";%s the rate tuned at width %g and carried to width %g costs less "
-            "than 0.01 %% of loss",
-            under(name).text, from, to);
+        say(r, "and carried to %s costs less than 0.01 %% of loss", to.text);
     else
-        say(r,
-            ";%s the rate tuned at width %g and carried to width %g costs "
-            "%.2g %% of loss",
-            under(name).text, from, to, 100 * t->regret);
+        say(r, "and carried to %s costs %.2g %% of loss", to.text,
+            100 * t->regret);
 }
 
 void report_finding(struct report *r)
@@ -170,53 +183,59 @@ void report_finding(struct report *r)
 
     r->finding[0] = '\0';
     if (k < 0) {
-        say(r, "No learning rate has a finished, undiverged run yet, so there "
-               "is nothing to compare.");
+        say(r,
+            "No %s has a finished, undiverged run yet, so there is nothing to "
+            "compare.",
+            r->axes.of.word);
         return;
     }
     t = &r->transfer[k];
     name = r->name[k];
     if (t->n_widths < 2) {
         say(r,
-            "The best learning rate%s at width %g is 2^%.1f (95 %% interval "
-            "2^%.1f to 2^%.1f); a single width says nothing about transfer.",
-            under(name).text, t->optimum[0].width, t->optimum[0].log2_lr,
-            t->optimum[0].log2_lr_lo, t->optimum[0].log2_lr_hi);
+            "The best %s%s at %s is 2^%.1f (95 %% interval 2^%.1f to 2^%.1f); "
+            "a single %s says nothing about transfer.",
+            r->axes.of.word, under(r, name).text,
+            axes_at(&r->axes, t->optimum[0].width).text, t->optimum[0].log2_lr,
+            t->optimum[0].log2_lr_lo, t->optimum[0].log2_lr_hi,
+            r->axes.over.word);
         return;
     }
     say_main(r, name, t);
     for (int i = 0; i < r->n_parametrizations; i++)
         if (i != k)
-            say_control(r, report_display_name(r->name[i]), &r->transfer[i],
-                        t->verdict);
+            say_control(r, r->name[i], &r->transfer[i], t->verdict);
+    say_same(r, r->axes.over.plural);
     say_regret(r, t, name);
     say(r, ".");
 }
 
-void report_caption(const struct transfer_report *t, char *out, size_t bytes)
+void report_caption(const struct axes *axes, const struct transfer_report *t,
+                    char *out, size_t bytes)
 {
     if (t->n_widths < 2)
-        snprintf(out, bytes, "one width only");
+        snprintf(out, bytes, "one %s only", axes->over.word);
     else
-        snprintf(out, bytes, "%s: %+.2f octaves per doubling [%+.2f, %+.2f]",
-                 transfer_verdict_name(t->verdict), t->drift, t->drift_lo,
-                 t->drift_hi);
+        snprintf(out, bytes, "%s: %+.2f octaves per %s [%+.2f, %+.2f]",
+                 transfer_verdict_name(t->verdict), t->drift,
+                 axes_doubling(axes).text, t->drift_lo, t->drift_hi);
 }
 
-void report_regret(const struct transfer_report *t, char *out, size_t bytes)
+void report_regret(const struct axes *axes, const struct transfer_report *t,
+                   char *out, size_t bytes)
 {
-    double from = t->optimum[0].width;
-    double to = t->optimum[t->n_widths > 0 ? t->n_widths - 1 : 0].width;
+    const int last = t->n_widths > 0 ? t->n_widths - 1 : 0;
+    const struct phrase from = axes_at(axes, t->optimum[0].width);
+    const struct phrase to = axes_at(axes, t->optimum[last].width);
 
     if (isnan(t->regret))
-        snprintf(out, bytes, "one width only, nothing is carried");
+        snprintf(out, bytes, "one %s only, nothing is carried",
+                 axes->over.word);
     else if (isinf(t->regret))
-        snprintf(out, bytes,
-                 "the rate tuned at width %g makes width %g diverge", from, to);
+        snprintf(out, bytes, "the %s tuned at %s makes %s diverge",
+                 axes->of.brief, from.text, to.text);
     else
-        snprintf(out, bytes,
-                 "the rate tuned at width %g costs %.2f %% of loss at width "
-                 "%g%s",
-                 from, 100 * t->regret, to,
+        snprintf(out, bytes, "the %s tuned at %s costs %.2f %% of loss at %s%s",
+                 axes->of.brief, from.text, 100 * t->regret, to.text,
                  isinf(t->regret_hi) ? ", but may make it diverge" : "");
 }

@@ -294,6 +294,9 @@ static int agree_spec(struct store *s, const struct space *space,
     } else if (!rc) {
         snprintf(created, sizeof(created), "%lld", (long long)time(NULL));
         rc = store_set_property(s, "created", created, err);
+        snprintf(created, sizeof(created), "%d", MUP_RULESET_VERSION);
+        if (!rc)
+            rc = store_set_property(s, "ruleset", created, err);
     }
     if (!rc && strcmp(old, now)) {
         rc = store_set_property(s, "spec", now, err);

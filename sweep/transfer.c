@@ -22,6 +22,7 @@
 #define PULLS 0.1
 
 struct analysis {
+    const struct axes *axes; /* borrowed */
     struct curves set;
     double *x;      /* (W, DRAWS) optimum of each draw */
     double *regret; /* (DRAWS) */
@@ -53,17 +54,19 @@ static void analysis_clear(struct analysis *a)
     free(a->regret);
 }
 
-static int check_runs(const struct transfer_run *runs, int n,
-                      struct mup_error *err)
+static int check_runs(const struct transfer_runs *runs, struct mup_error *err)
 {
-    for (int i = 0; i < n; i++)
-        if (!(runs[i].lr > 0) || !(runs[i].width > 0) ||
-            !isfinite(runs[i].lr) || !isfinite(runs[i].width))
-            return mup_fail(err, MUP_USAGE,
-                            "run %d has width %g and learning rate %g, both "
-                            "must be positive",
-                            i + 1, runs[i].width, runs[i].lr);
-    return n > 0 ? MUP_OK : mup_fail(err, MUP_USAGE, "there are no runs");
+    for (int i = 0; i < runs->n; i++) {
+        const struct transfer_run *r = &runs->run[i];
+
+        if (r->lr > 0 && r->width > 0 && isfinite(r->lr) && isfinite(r->width))
+            continue;
+        return mup_fail(err, MUP_USAGE,
+                        "run %d has %s and %s %g, both must be positive", i + 1,
+                        axes_at(runs->axes, r->width).text, runs->axes->of.word,
+                        r->lr);
+    }
+    return runs->n > 0 ? MUP_OK : mup_fail(err, MUP_USAGE, "there are no runs");
 }
 
 /* What the narrowest width's optimum costs at the widest, whose own optimum is
@@ -259,31 +262,34 @@ static void advise(const struct analysis *a, const struct transfer_report *r,
         if (a->set.at[w].count >= 5)
             continue;
         snprintf(text, bytes,
-                 "only %d learning rates surround the optimum at width %g, "
-                 "add rates to make it 5",
-                 a->set.at[w].count, a->set.at[w].width);
+                 "only %d %s surround the optimum at %s, add %s to make it 5",
+                 a->set.at[w].count, a->axes->of.plural,
+                 axes_at(a->axes, a->set.at[w].width).text, a->axes->of.briefs);
         return;
     }
     if (room < 0.05 || need > 20)
         snprintf(text, bytes,
-                 "the interval %.2f to %.2f octaves per doubling reaches "
-                 "across the limit of %.2f: add widths, or learning rates "
-                 "near the optimum",
-                 r->drift_lo, r->drift_hi, TRANSFER_DRIFT_LIMIT);
+                 "the interval %.2f to %.2f octaves per %s reaches across the "
+                 "limit of %.2f: add %s, or %s near the optimum",
+                 r->drift_lo, r->drift_hi, axes_doubling(a->axes).text,
+                 TRANSFER_DRIFT_LIMIT, a->axes->over.plural,
+                 a->axes->of.plural);
     else
         snprintf(text, bytes,
-                 "the interval %.2f to %.2f octaves per doubling reaches "
-                 "across the limit of %.2f: about %.0f seeds would decide "
-                 "(%d now)",
-                 r->drift_lo, r->drift_hi, TRANSFER_DRIFT_LIMIT,
-                 fmax(need, seeds + 1), seeds);
+                 "the interval %.2f to %.2f octaves per %s reaches across the "
+                 "limit of %.2f: about %.0f seeds would decide (%d now)",
+                 r->drift_lo, r->drift_hi, axes_doubling(a->axes).text,
+                 TRANSFER_DRIFT_LIMIT, fmax(need, seeds + 1), seeds);
 }
 
 static void decide(const struct analysis *a, const double *k,
                    struct transfer_report *r)
 {
     int at, pull = censored(a, k, &at), few = 0, outside, inside;
+    char only_two[AXES_TEXT_BYTES + 16];
 
+    snprintf(only_two, sizeof(only_two), " (two %s only)",
+             a->axes->over.plural);
     for (int w = 0; w < a->set.W; w++)
         few |= a->set.at[w].count < 5;
     outside = r->drift_lo > TRANSFER_DRIFT_LIMIT    ? 1
@@ -294,23 +300,25 @@ static void decide(const struct analysis *a, const double *k,
     if (outside && (pull == 0 || pull == outside)) {
         r->verdict = TRANSFER_DRIFTS;
         snprintf(r->reason, sizeof(r->reason),
-                 "the interval %.2f to %.2f octaves per doubling lies beyond "
-                 "the limit of %.2f%s",
-                 r->drift_lo, r->drift_hi, TRANSFER_DRIFT_LIMIT,
+                 "the interval %.2f to %.2f octaves per %s lies beyond the "
+                 "limit of %.2f%s",
+                 r->drift_lo, r->drift_hi, axes_doubling(a->axes).text,
+                 TRANSFER_DRIFT_LIMIT,
                  pull ? ", and optima at the edge of the grid hide more" : "");
     } else if (at >= 0) { /* an unknown optimum, even where it pulls nothing */
         snprintf(r->reason, sizeof(r->reason),
-                 "the optimum at width %g lies at the %s end of the grid, "
-                 "extend it %s 2^%.1f",
-                 a->set.at[at].width, a->set.at[at].edge < 0 ? "low" : "high",
+                 "the optimum at %s lies at the %s end of the grid, extend it "
+                 "%s 2^%.1f",
+                 axes_at(a->axes, a->set.at[at].width).text,
+                 a->set.at[at].edge < 0 ? "low" : "high",
                  a->set.at[at].edge < 0 ? "below" : "above", a->set.at[at].x);
     } else if (inside && !few) {
         r->verdict = TRANSFER_STABLE;
         snprintf(r->reason, sizeof(r->reason),
-                 "the interval %.2f to %.2f octaves per doubling lies within "
-                 "the limit of %.2f%s",
-                 r->drift_lo, r->drift_hi, TRANSFER_DRIFT_LIMIT,
-                 a->set.W == 2 ? " (two widths only)" : "");
+                 "the interval %.2f to %.2f octaves per %s lies within the "
+                 "limit of %.2f%s",
+                 r->drift_lo, r->drift_hi, axes_doubling(a->axes).text,
+                 TRANSFER_DRIFT_LIMIT, a->set.W == 2 ? only_two : "");
     } else {
         advise(a, r, r->reason, sizeof(r->reason));
     }
@@ -341,8 +349,9 @@ static int judge(struct analysis *a, struct transfer_report *r,
         r->regret = r->regret_lo = r->regret_hi = NAN;
         r->wider_is_better = -1;
         snprintf(r->reason, sizeof(r->reason),
-                 "only width %g was run, transfer needs at least two",
-                 a->set.at[0].width);
+                 "only %s %s run, transfer needs at least two",
+                 axes_at(a->axes, a->set.at[0].width).text,
+                 *a->axes->over.unit ? "were" : "was");
         snprintf(r->wider_reason, sizeof(r->wider_reason), "%s", r->reason);
         return MUP_OK;
     }
@@ -355,28 +364,30 @@ static int judge(struct analysis *a, struct transfer_report *r,
     return MUP_OK;
 }
 
-int transfer_analyse(const struct transfer_run *runs, int n, uint64_t seed,
+int transfer_analyse(const struct transfer_runs *runs, uint64_t seed,
                      struct transfer_report *out, struct mup_error *err)
 {
     struct transfer_run *sorted;
+    struct transfer_runs ordered = *runs;
     struct transfer_report r = { 0 };
-    struct analysis a = { 0 };
-    int rc = check_runs(runs, n, err);
+    struct analysis a = { .axes = runs->axes };
+    int n = runs->n, rc = check_runs(runs, err);
 
     if (rc != MUP_OK)
         return rc;
     sorted = calloc((size_t)n, sizeof(*sorted));
     if (!sorted)
         return mup_fail(err, MUP_SYSTEM, "out of memory for %d runs", n);
-    memcpy(sorted, runs, (size_t)n * sizeof(*sorted));
+    memcpy(sorted, runs->run, (size_t)n * sizeof(*sorted));
     qsort(sorted, (size_t)n, sizeof(*sorted), by_width);
-    rc = curves_init(&a.set, sorted, n, err);
+    ordered.run = sorted;
+    rc = curves_init(&a.set, &ordered, err);
     if (rc == MUP_OK)
         rc = resample(&a, seed, err);
     if (rc == MUP_OK)
         rc = judge(&a, &r, err);
     if (rc == MUP_OK && r.n_widths > 1)
-        wider_judge(sorted, n, &r);
+        wider_judge(&ordered, &r);
     if (rc == MUP_OK)
         *out = r;
     free(sorted);

@@ -1,9 +1,14 @@
 /* Statistics of transfer: does the best learning rate stay where it is as
- * width grows?  Pure functions on arrays; nothing here reads files. */
+ * width grows?  Pure functions on arrays; nothing here reads files.
+ *
+ * The names say what it is about as a rule; any value above 0 that is tuned may
+ * stand for the learning rate, and any that grows for the width: the sentences
+ * take their words from the axes. */
 #ifndef SWEEP_TRANSFER_H
 #define SWEEP_TRANSFER_H
 
 #include "mup/mup.h"
+#include "sweep/axes.h"
 
 #define TRANSFER_MAX_WIDTHS   16
 #define TRANSFER_DRIFT_LIMIT  0.25 /* octaves per doubling of width */
@@ -15,6 +20,13 @@ struct transfer_run {
     double lr;
     int64_t seed;
     double loss;
+};
+
+/* Runs of one group, any order; borrowed. */
+struct transfer_runs {
+    const struct transfer_run *run;
+    int n;
+    const struct axes *axes; /* what width and lr are called */
 };
 
 enum transfer_verdict { /* also see MUP_* exit codes */
@@ -45,19 +57,19 @@ struct transfer_report {
     struct transfer_optimum optimum[TRANSFER_MAX_WIDTHS]; /* by width */
     double drift, drift_lo, drift_hi;    /* octaves per doubling, 95 % */
     int verdict;                         /* enum transfer_verdict */
-    char reason[256];                    /* why, in a sentence */
+    char reason[512];                    /* why, in a sentence */
     double regret, regret_lo, regret_hi; /* at the widest width of the
                                           narrowest width's optimum */
     int wider_is_better;                 /* 1 yes, 0 no, -1 cannot say */
-    char wider_reason[256];
+    char wider_reason[512];
 };
 
-/* runs of one parametrization, any order.  seed keys the bootstrap (2000
- * resamples), so that equal runs give equal numbers.  A single width gives its
+/* seed keys the bootstrap (2000 resamples), so that equal runs give equal
+ * numbers.  A single width gives its
  * optimum, a drift of NaN and the verdict inconclusive.  MUP_USAGE for no
  * runs, a rate or width that is not positive, or a width without a rate that
  * all its seeds survived. */
-int transfer_analyse(const struct transfer_run *runs, int n, uint64_t seed,
+int transfer_analyse(const struct transfer_runs *runs, uint64_t seed,
                      struct transfer_report *out, struct mup_error *err);
 
 const char *transfer_verdict_name(int verdict); /* stable drifts ... */

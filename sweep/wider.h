@@ -10,7 +10,6 @@
  * are compared in pairs of the same seed and learning rate, so that what the
  * seed does to both (the order of the data) cancels: one-sided t test, 95 %,
  * on the seeds' mean differences, their variance pooled over the widths. */
-void wider_judge(const struct transfer_run *runs, int n,
-                 struct transfer_report *r);
+void wider_judge(const struct transfer_runs *runs, struct transfer_report *r);
 
 #endif

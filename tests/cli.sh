@@ -559,7 +559,33 @@ t "a table without --csv is explained" 2 'report --csv one.csv' \
     "$m" report one.csv
 t "a table and a folder are too much" 2 'one operand too many' \
     "$m" report study --csv one.csv
-t "-o belongs to --csv" 2 'goes with --csv' "$m" report study -o x
+t "the report of a sweep goes where -o says" 0 '"format": 1' bash -c "
+    '$m' report study -q -o elsewhere >/dev/null; cat elsewhere/report.json"
+t "... but not into a sweep" 2 'holds a sweep' "$m" report study -o study
+t "another question has a folder of its own" 0 '"over": "model.layers"' bash -c "
+    cp study/report.json before.json
+    '$m' report study -q --over model.layers >layers.txt
+    cat study/report-lr-over-layers/report.json"
+t "... says what it is about" 0 'at depth [0-9]+ .* a single depth says nothing' \
+    cat layers.txt
+t "... leaves the main report alone" 0 '' cmp before.json study/report.json
+t "... and its commands repeat it" 0 \
+    'report study --over model.layers -o study/report-lr-over-layers' \
+    cat study/report-lr-over-layers/report.json
+t "an unknown axis has its nearest key" 2 \
+    "over: unknown key 'model.layer' .did you mean 'model.layers'" \
+    "$m" report study --over model.layer
+t "a choice does not grow" 2 "'mup.depth' is not a number" \
+    "$m" report study --over mup.depth
+t "a value without a logarithm" 2 'train.weight_decay 0, but drift' \
+    "$m" report study --of train.weight_decay
+printf 'layers,weight_decay,optimizer,loss\n2,0.1,adam,3\n4,0.1,adam,2.9\n' >wd.csv
+t "other columns of a table" 8 'best weight decay' \
+    "$m" report --csv wd.csv --over layers --of weight_decay --by optimizer
+t "... have a folder of their own" 0 '"label": "optimizer adam"' \
+    cat wd-report-weight_decay-over-layers-by-optimizer/report.json
+t "... must be there" 2 "there is no column 'depth'" \
+    "$m" report --csv wd.csv --over depth --of weight_decay
 t "report of nothing says what it takes" 2 'DIR \| --csv FILE' "$m" report
 
 # Two drivers, and a driver that dies.

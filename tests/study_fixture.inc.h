@@ -15,15 +15,21 @@
 
 struct study {
     char dir[256];
-    double slope[2];    /* of the optimum per doubling, SP and muP */
+    double slope[2];    /* of the optimum per doubling, SP and muP, or by the
+                         * number of the choice of another group key */
     int seeds;          /* 1 or 3 */
     int finished;       /* trials with a result; -1 = all */
     int coord;          /* coordinate checks exist */
     int target;         /* the target run exists */
+    int twins;          /* what is the same run is run once */
     const char *groups; /* of mup.parametrization, NULL = [sp, mup] */
     const char *widths; /* NULL = [32, 64, 128, 256] */
-    int64_t dead;     /* from this width on, seed 1 always diverges; 0: none */
-    const char *name; /* of the folder, NULL = "study" */
+    /* Other keys than mup.parametrization, model.width and train.lr; over and
+     * by are then grouped over the values in widths and groups. */
+    const char *by, *over, *of;
+    const char *extra; /* more of the section mup in base.yaml */
+    int64_t dead;      /* from this width on, seed 1 always diverges; 0: none */
+    const char *name;  /* of the folder, NULL = "study" */
 };
 
 static void study_text(const char *dir, const char *name, const char *text)
@@ -95,15 +101,36 @@ static void study_run_dir(const struct run_config *config, const char *dir,
         study_metrics(dir, loss, seed);
 }
 
-/* A valley around 2^-6 + slope * log2(width / 32), steeper on the right, and
- * a cliff three octaves above it. */
+/* The value of a numeric key, or the number of a choice. */
+static double study_value(const struct run_config *c, const char *key)
+{
+    const struct section *section;
+    const struct field *f = config_find(&run_schema, key, &section);
+    const char *at = (const char *)c + section->offset + f->offset;
+    int64_t whole;
+    double real;
+    int choice;
+
+    memcpy(&whole, at, sizeof(whole));
+    memcpy(&real, at, sizeof(real));
+    memcpy(&choice, at, sizeof(choice));
+    return f->type == FIELD_INT    ? (double)whole
+           : f->type == FIELD_REAL ? real
+                                   : choice;
+}
+
+/* A valley around 2^-6 + slope * doublings, steeper on the right, and a cliff
+ * three octaves above it.  Doublings are those of the width from 32, or of
+ * another key from 2. */
 static double study_loss(const struct study *s, const struct run_config *c,
                          uint64_t seed)
 {
     struct random_key key = random_key(seed, "test", "study");
-    double doublings = log2((double)c->model.width / 32);
-    double d = log2(c->train.lr) -
-               (-5.8 + s->slope[c->mup.parametrization] * doublings);
+    double grown = study_value(c, s->over ? s->over : "model.width");
+    double doublings = log2(grown / (s->over ? 2 : 32));
+    int group = (int)study_value(c, s->by ? s->by : "mup.parametrization");
+    double d = log2(study_value(c, s->of ? s->of : "train.lr")) -
+               (-5.8 + s->slope[group] * doublings);
     double y = log(2.6 - 0.12 * doublings) +
                0.012 * 2 * (expm1(0.5 * d) - 0.5 * d) / 0.25;
 
@@ -118,6 +145,7 @@ static void study_trial(const struct study *s, const struct space *space,
     struct mup_error err = { 0 };
     struct run_config config;
     char dir[512];
+    int64_t twin;
 
     snprintf(t->point.value[0], SPACE_TEXT_BYTES, "%s",
              space->parameter[0].values[t->config]);
@@ -126,6 +154,9 @@ static void study_trial(const struct study *s, const struct space *space,
     t->width = config.model.width;
     t->parametrization = config.mup.parametrization;
     t->value = t->loss = t->val_loss = t->val_bpb = NAN;
+    twin = s->twins ? space_twin(space, &config, t->member) : -1;
+    if (twin >= 0 && twin < t->member)
+        t->twin = t->id - (t->member - twin) * space->n_seeds;
     if (store_add_trial(store, t, &err))
         fail_msg("%s", err.text);
     if (s->finished >= 0 && t->id > s->finished)
@@ -133,7 +164,7 @@ static void study_trial(const struct study *s, const struct space *space,
     if (store_set_running(store, t->id, 1, &err))
         fail_msg("%s", err.text);
     t->attempt = 1;
-    t->loss = study_loss(s, &config, (uint64_t)t->id);
+    t->loss = study_loss(s, &config, (uint64_t)(t->twin ? t->twin : t->id));
     if (s->dead > 0 && t->width >= s->dead && t->seed == 1)
         t->loss = NAN;
     t->value = t->val_loss = t->loss;
@@ -142,7 +173,7 @@ static void study_trial(const struct study *s, const struct space *space,
     if (store_finish(store, t, &err))
         fail_msg("%s", err.text);
     snprintf(dir, sizeof(dir), "%s/trials/%lld", s->dir, (long long)t->id);
-    study_run_dir(&config, dir, t->loss, (uint64_t)t->id);
+    study_run_dir(&config, dir, t->twin ? NAN : t->loss, (uint64_t)t->id);
 }
 
 /* slope: of hidden activations with width. */
@@ -220,16 +251,20 @@ static void study_make(const struct study *s)
     struct trial t = { 0 };
     char path[512], text[1024];
 
-    study_text(s->dir, "base.yaml",
-               "model: {width: 32, layers: 2, experts: 8}\n"
-               "mup: {base_width: 32}\ntrain: {steps: 300, lr: 2^-6}\n");
+    snprintf(text, sizeof(text),
+             "model: {width: 32, layers: 2, experts: 8}\n"
+             "mup: {base_width: 32%s}\ntrain: {steps: 300, lr: 2^-6}\n",
+             s->extra ? s->extra : "");
+    study_text(s->dir, "base.yaml", text);
     snprintf(text, sizeof(text),
              "name: planted & <plain>\nbase: base.yaml\nmethod: grid\n"
-             "parameters:\n  train.lr: {distribution: log_uniform_values, "
+             "parameters:\n  %s: {distribution: log_uniform_values, "
              "min: 2^-11, max: 2^-2, step: 1}\n"
-             "groups:\n  mup.parametrization: %s\n"
-             "  model.width: %s\nseeds: %s\n",
+             "groups:\n  %s: %s\n"
+             "  %s: %s\nseeds: %s\n",
+             s->of ? s->of : "train.lr", s->by ? s->by : "mup.parametrization",
              s->groups ? s->groups : "[sp, mup]",
+             s->over ? s->over : "model.width",
              s->widths ? s->widths : "[32, 64, 128, 256]",
              s->seeds == 3 ? "[1, 2, 3]" : "[1]");
     study_text(s->dir, "sweep.yaml", text);

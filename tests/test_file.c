@@ -14,9 +14,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "model/file.h"
+#include "model/lock.h"
 
 /* Every test works in a folder of its own, the current one. */
 static int enter_folder(void **state)
@@ -346,9 +349,50 @@ static void reading_is_bounded_and_ends_in_nul(void **state)
 #define IN_FOLDER(test)                                                        \
     cmocka_unit_test_setup_teardown(test, enter_folder, leave_folder)
 
+/* Takes the lock and dies while a child of its still has the file open, as
+ * between fork and exec. */
+static void die_as_holder(const char *path)
+{
+    struct timespec pause = { 0, 50000000 };
+    struct file_lock lock;
+
+    if (lock_take(path, "it", &lock, NULL) != MUP_OK)
+        _exit(1);
+    if (fork() == 0) {
+        nanosleep(&pause, NULL);
+        _exit(0);
+    }
+    (void)raise(SIGKILL);
+}
+
+static void the_lock_of_a_dead_process_is_taken_over(void **state)
+{
+    char path[] = "/tmp/mutransfer-lock-XXXXXX";
+    struct mup_error err = { 0 };
+    struct file_lock lock;
+    int fd = mkstemp(path), status;
+    pid_t pid;
+
+    (void)state;
+    assert_true(fd >= 0);
+    close(fd);
+    pid = fork();
+    if (pid == 0)
+        die_as_holder(path);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    if (lock_take(path, "it", &lock, &err) != MUP_OK)
+        fail_msg("%s", err.text);
+    /* that of a living one is not */
+    assert_int_equal(lock_take(path, "it", &lock, &err), MUP_USAGE);
+    lock_release(&lock);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_lock_of_a_dead_process_is_taken_over),
         IN_FOLDER(folders_are_made_with_their_parents),
         IN_FOLDER(a_file_in_the_way_of_a_folder_is_named),
         IN_FOLDER(a_replaced_file_appears_only_at_commit),

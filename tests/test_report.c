@@ -95,7 +95,7 @@ static struct transfer_report planted(int verdict, double drift)
 
 static const char *finding(struct report *r, int sp, int mup)
 {
-    *r = (struct report){ 0 };
+    *r = (struct report){ .axes = axes_usual() };
     if (sp >= 0) {
         snprintf(r->name[r->n_parametrizations], REPORT_NAME_BYTES, "sp");
         r->transfer[r->n_parametrizations++] =
@@ -208,6 +208,7 @@ static void report_json_holds_the_numbers_of_the_report(void **state)
     write_report(&s, &r);
     o = load(&s, "report.json");
     assert_true(number(o, "format") == 1);
+    assert_true(number(o, "ruleset") == MUP_RULESET_VERSION);
     assert_string_equal(json_string_value(json_object_get(o, "finding")),
                         r.finding);
     p = json_array_get(json_object_get(o, "parametrizations"), 0);
@@ -720,6 +721,31 @@ static void the_panels_show_what_decides_the_verdicts(void **state)
     study_end(&s);
 }
 
+static void checks_of_every_parametrization_are_reported(void **state)
+{
+    static const char *const names[] = { "sp", "mup", "sp-perlayer", "umup" };
+    struct study s = usual;
+    struct report r;
+    json_t *o, *checks;
+
+    (void)state;
+    s.finished = 4;
+    s.coord = 1;
+    s = begin(s);
+    study_coord(&s, "umup", 0.02);
+    study_coord(&s, "sp-perlayer", 0.03);
+    write_report(&s, &r);
+    o = load(&s, "report.json");
+    checks = json_object_get(o, "coord");
+    assert_int_equal(json_array_size(checks), 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_string_equal(json_string_value(json_object_get(
+                                json_array_get(checks, i), "parametrization")),
+                            names[i]);
+    json_decref(o);
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -745,6 +771,7 @@ int main(void)
         cmocka_unit_test(commands_repeat_the_checks_as_they_were_made),
         cmocka_unit_test(commands_are_quoted_for_a_shell),
         cmocka_unit_test(the_panels_show_what_decides_the_verdicts),
+        cmocka_unit_test(checks_of_every_parametrization_are_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

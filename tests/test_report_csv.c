@@ -44,12 +44,22 @@ static FILE *table(const struct place *p, const char *header)
     return f;
 }
 
+static int try_report(const struct place *p, const struct axes_choice *choice,
+                      struct report *r, struct mup_error *err)
+{
+    struct report_request request = { .csv = p->csv, .out = p->out };
+    int rc = axes_of_columns(choice, &request.axes, err);
+
+    return rc == MUP_OK ? report_write_request(&request, r, err) : rc;
+}
+
 static void report(const struct place *p, FILE *f, struct report *r)
 {
+    const struct axes_choice usual = { 0 };
     struct mup_error err = { 0 };
 
     assert_int_equal(fclose(f), 0);
-    if (report_write_csv(p->csv, p->out, r, &err))
+    if (try_report(p, &usual, r, &err))
         fail_msg("%s", err.text);
 }
 
@@ -96,10 +106,13 @@ static void assert_same_transfer(const struct transfer_report *a,
 
 static void put_study(FILE *f, const char *dir)
 {
+    const struct report_request request = { .sweep = dir,
+                                            .out = dir,
+                                            .axes = axes_usual() };
     struct mup_error err = { 0 };
     struct report_data d;
 
-    if (report_data_open(dir, &d, &err))
+    if (report_data_open(&request, &d, &err))
         fail_msg("%s", err.text);
     assert_true(d.diverged > 0);
     for (int i = d.n - 1; i >= 0; i--) { /* any order */
@@ -262,7 +275,7 @@ known_names_are_taken_in_any_case_and_others_are_labels(void **state)
 
 static void the_verdict_that_counts_is_that_of_the_first_but_sp(void **state)
 {
-    struct report r = { .n_parametrizations = 3 };
+    struct report r = { .axes = axes_usual(), .n_parametrizations = 3 };
 
     (void)state;
     snprintf(r.name[0], REPORT_NAME_BYTES, "sp");
@@ -324,6 +337,58 @@ static void labels_are_shown_not_executed(void **state)
     end(&p);
 }
 
+/* ---- other columns --------------------------------------------------------
+ */
+
+static void other_columns_are_read_and_named(void **state)
+{
+    const struct axes_choice choice = { "layers", "weight_decay", "mood" };
+    struct place p = begin();
+    struct report r;
+    struct mup_error err = { 0 };
+    json_t *o;
+    FILE *f = table(&p, "mood,Layers,weight_decay,loss");
+
+    (void)state;
+    put_parabola(f, "mup", 0); /* no name of a parametrization here */
+    put_parabola(f, "blue", -0.5);
+    assert_int_equal(fclose(f), 0);
+    if (try_report(&p, &choice, &r, &err))
+        fail_msg("%s", err.text);
+    assert_close(r.transfer[1].drift, -0.5, 1e-9);
+    assert_non_null(strstr(r.finding, "The best weight decay stays at 2^-6.3 "
+                                      "with mood mup (drift"));
+    assert_non_null(strstr(r.finding, "carried to depth 256"));
+    o = load(&p);
+    assert_non_null(strstr(
+        json_string_value(json_array_get(json_object_get(o, "commands"), 0)),
+        " --over layers --of weight_decay --by mood -o "));
+    json_decref(o);
+    end(&p);
+}
+
+static void columns_that_cannot_be_axes_are_refused(void **state)
+{
+    struct axes a;
+    struct mup_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(
+        axes_of_columns(&(struct axes_choice){ .of = "LOSS" }, &a, &err),
+        MUP_USAGE);
+    assert_string_equal(err.text, "the column 'LOSS' has a meaning of its own; "
+                                  "name another");
+    assert_int_equal(
+        axes_of_columns(&(struct axes_choice){ .of = "" }, &a, &err),
+        MUP_USAGE);
+    assert_int_equal(
+        axes_of_columns(&(struct axes_choice){ .of = "a\nb" }, &a, &err),
+        MUP_USAGE);
+    assert_int_equal(
+        axes_of_columns(&(struct axes_choice){ .by = "lr" }, &a, &err),
+        MUP_USAGE);
+}
+
 /* ---- files ----------------------------------------------------------------
  */
 
@@ -365,6 +430,7 @@ static void report_json_names_the_table_and_the_command(void **state)
 
 static void assert_refused(const char *text, const char *sentence)
 {
+    const struct axes_choice usual = { 0 };
     struct place p = begin();
     struct report r = { .n_parametrizations = -3 };
     struct mup_error err = { 0 };
@@ -373,7 +439,7 @@ static void assert_refused(const char *text, const char *sentence)
     assert_non_null(f);
     fputs(text, f);
     assert_int_equal(fclose(f), 0);
-    if (report_write_csv(p.csv, p.out, &r, &err) != MUP_USAGE)
+    if (try_report(&p, &usual, &r, &err) != MUP_USAGE)
         fail_msg("'%s' is accepted", text);
     if (strncmp(err.text, p.csv, strlen(p.csv)) ||
         strcmp(err.text + strlen(p.csv), sentence))
@@ -472,6 +538,8 @@ int main(void)
         cmocka_unit_test(the_verdict_that_counts_is_that_of_the_first_but_sp),
         cmocka_unit_test(eight_long_labels_fit_the_finding),
         cmocka_unit_test(labels_are_shown_not_executed),
+        cmocka_unit_test(other_columns_are_read_and_named),
+        cmocka_unit_test(columns_that_cannot_be_axes_are_refused),
         cmocka_unit_test(report_json_names_the_table_and_the_command),
         cmocka_unit_test(what_is_no_sweep_is_refused_with_line_and_remedy),
         cmocka_unit_test(bad_labels_are_refused),

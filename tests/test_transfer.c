@@ -80,6 +80,15 @@ static int plant(const struct planted *p, int simulation,
     return n;
 }
 
+static int try_analyse(const struct transfer_run *run, int n, uint64_t seed,
+                       struct transfer_report *out, struct mup_error *err)
+{
+    const struct axes axes = axes_usual();
+    const struct transfer_runs runs = { run, n, &axes };
+
+    return transfer_analyse(&runs, seed, out, err);
+}
+
 static void analyse(const struct planted *p, int simulation,
                     struct transfer_report *out)
 {
@@ -87,7 +96,7 @@ static void analyse(const struct planted *p, int simulation,
     struct mup_error err;
     int n = plant(p, simulation, runs);
 
-    assert_int_equal(transfer_analyse(runs, n, (uint64_t)simulation, out, &err),
+    assert_int_equal(try_analyse(runs, n, (uint64_t)simulation, out, &err),
                      MUP_OK);
 }
 
@@ -299,10 +308,10 @@ static void equal_runs_in_any_order_give_equal_reports(void **state)
         turned[i] = runs[n - 1 - i];
     memset(&a, 0, sizeof(a));
     memset(&b, 0, sizeof(b));
-    assert_int_equal(transfer_analyse(runs, n, 7, &a, &err), MUP_OK);
-    assert_int_equal(transfer_analyse(turned, n, 7, &b, &err), MUP_OK);
+    assert_int_equal(try_analyse(runs, n, 7, &a, &err), MUP_OK);
+    assert_int_equal(try_analyse(turned, n, 7, &b, &err), MUP_OK);
     assert_memory_equal(&a, &b, sizeof(a));
-    assert_int_equal(transfer_analyse(runs, n, 8, &b, &err), MUP_OK);
+    assert_int_equal(try_analyse(runs, n, 8, &b, &err), MUP_OK);
     assert_true(a.drift_lo != b.drift_lo); /* the seed keys the draws */
 }
 
@@ -400,7 +409,7 @@ static void wider_is_better_follows_the_levels(void **state)
     n = plant(&p, 1, runs);
     for (int i = 0; i < n; i++)
         runs[i].loss *= runs[i].width == 256 ? 1.1 : 1;
-    assert_int_equal(transfer_analyse(runs, n, 1, &r, &err), MUP_OK);
+    assert_int_equal(try_analyse(runs, n, 1, &r, &err), MUP_OK);
     assert_int_equal(r.wider_is_better, 0);
     assert_non_null(strstr(r.wider_reason, "and 256"));
     p.noise = 0.1;
@@ -453,7 +462,7 @@ static void one_seed_cannot_say_whether_wider_is_better(void **state)
         runs[i].seed += log2(runs[i].lr) > -6.5 ? 10 : 0;
         runs[kept++] = runs[i];
     }
-    assert_int_equal(transfer_analyse(runs, kept, 1, &r, &err), MUP_OK);
+    assert_int_equal(try_analyse(runs, kept, 1, &r, &err), MUP_OK);
     /* a pair needs the same seed at both widths, not at every rate */
     assert_int_equal(r.wider_is_better, 1);
 }
@@ -480,7 +489,7 @@ static void a_middle_width_at_the_edge_pulls_nothing(void **state)
                 if (runs[i].width != 64 ||
                     end * (log2(runs[i].lr) - (p.at + p.slope)) < 0.3)
                     runs[kept++] = runs[i];
-            assert_int_equal(transfer_analyse(runs, kept, 1, &r, &err), MUP_OK);
+            assert_int_equal(try_analyse(runs, kept, 1, &r, &err), MUP_OK);
             assert_int_equal(r.optimum[1].edge, end);
             assert_int_equal(r.verdict, TRANSFER_DRIFTS);
             assert_null(strstr(r.reason, "hide more"));
@@ -492,7 +501,7 @@ static void a_middle_width_at_the_edge_pulls_nothing(void **state)
     for (int i = 0; i < n; i++)
         if (runs[i].width != 64 || log2(runs[i].lr) < -5.9)
             runs[kept++] = runs[i];
-    assert_int_equal(transfer_analyse(runs, kept, 1, &r, &err), MUP_OK);
+    assert_int_equal(try_analyse(runs, kept, 1, &r, &err), MUP_OK);
     assert_int_equal(r.verdict, TRANSFER_INCONCLUSIVE);
     assert_non_null(strstr(r.reason, "width 64"));
 }
@@ -555,13 +564,13 @@ static void bad_runs_are_usage_errors_and_leave_the_report(void **state)
     struct mup_error err;
 
     (void)state;
-    assert_int_equal(transfer_analyse(runs, 0, 1, &r, &err), MUP_USAGE);
-    assert_int_equal(transfer_analyse(runs, 2, 1, &r, &err), MUP_USAGE);
+    assert_int_equal(try_analyse(runs, 0, 1, &r, &err), MUP_USAGE);
+    assert_int_equal(try_analyse(runs, 2, 1, &r, &err), MUP_USAGE);
     assert_non_null(strstr(err.text, "width 32"));
     runs[0].loss = -1;
-    assert_int_equal(transfer_analyse(runs, 2, 1, &r, &err), MUP_USAGE);
+    assert_int_equal(try_analyse(runs, 2, 1, &r, &err), MUP_USAGE);
     runs[0].lr = 0;
-    assert_int_equal(transfer_analyse(runs, 2, 1, &r, &err), MUP_USAGE);
+    assert_int_equal(try_analyse(runs, 2, 1, &r, &err), MUP_USAGE);
     assert_int_equal(r.n_widths, -5);
 }
 
