@@ -134,7 +134,7 @@ static int judge(const struct coord_table *t,
                  const struct mup_coord_setup *setup, struct coord_result *out,
                  struct mup_error *err)
 {
-    int rc;
+    int worst = -1, rc;
 
     out->rows = calloc((size_t)t->n + 1, sizeof(*out->rows));
     out->names = calloc((size_t)t->n + 1, COORD_NAME_BYTES);
@@ -144,7 +144,8 @@ static int judge(const struct coord_table *t,
     if (rc)
         return rc;
     out->n_rows = t->n;
-    out->verdict = mup_coord_overall(out->rows, t->n, &out->worst);
+    out->verdict = mup_coord_overall(out->rows, t->n, &worst);
+    out->worst = worst;
     return MUP_OK;
 }
 
