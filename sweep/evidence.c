@@ -290,6 +290,8 @@ static void read_coord(const char *dir, int parametrization,
         out->ruleset =
             json_is_integer(ruleset) ? json_integer_value(ruleset) : -1;
         out->lr = number(check, "lr");
+        snprintf(out->config, sizeof(out->config), "%s",
+                 text(check, "config_xxh3"));
     }
     for (size_t i = 0; i < json_array_size(widths); i++) {
         int64_t w = json_integer_value(json_array_get(widths, i));

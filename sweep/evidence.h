@@ -33,6 +33,7 @@ struct evidence_coord {
     int64_t ruleset; /* -1 = not said */
     double lr;       /* NaN = not said */
     int64_t widest;  /* 0 = not said */
+    char config[17]; /* coord_config_hash, "" = not said */
 };
 
 /* The winner and the next best configuration at its place. */

@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "model/params.h"
 #include "model/schedule.h"
+#include "sweep/coord_check.h"
 
 /* proxy: the member of a sweep that transfer would choose.  target: with what
  * the proxy decides and the user's target does not give. */
@@ -310,7 +311,9 @@ static void stale(const struct context *c, char *why, size_t bytes)
 {
     const struct evidence_coord *k = &c->in->evidence->coord;
     const char *want = mup_parametrization_name(c->target.mup.parametrization);
+    char config[17];
 
+    coord_config_hash(&c->proxy, config);
     why[0] = '\0';
     if (strcmp(k->parametrization, want) != 0)
         snprintf(why, bytes, "it is of the parametrization '%s', not of '%s'",
@@ -328,6 +331,10 @@ static void stale(const struct context *c, char *why, size_t bytes)
                  "it was made at the learning rate %.3g, more than %g octaves "
                  "from the winner's %.3g",
                  k->lr, limit("M070"), c->proxy.train.lr);
+    else if (strcmp(k->config, config) != 0)
+        snprintf(why, bytes,
+                 "it was made with another config than the winner's (keys of "
+                 "role transfer or fixed differ)");
     else if (k->widest < c->proxy.model.width)
         snprintf(why, bytes,
                  "its widest model is %lld, narrower than the proxy's %lld",

@@ -185,8 +185,8 @@ const struct lint_rule lint_rules[] = {
       "mup.break: router_hidden in the target" },
     { "M070", LINT_WARNING, "the coordinate check is missing or stale", 2,
       "coord-<parametrization>/coord.json in the sweep's folder with the rule "
-      "set of this "
-      "program, the winner's learning rate (2 octaves) and width",
+      "set of this program and the winner's config, learning rate (2 octaves) "
+      "and width",
       "without it a broken rule looks like an optimum that drifts",
       TP5 ", appendix D.1; microsoft/mup, coord_check",
       "run 'mutransfer coord-check RUN.yaml -o SWEEP_DIR/coord-mup'",

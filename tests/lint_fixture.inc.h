@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sweep/coord_check.h"
 #include "sweep/lint.h"
 
 struct pair {
@@ -60,6 +61,7 @@ static struct pair sound(void)
         .lr = exp2(-5),
         .widest = 512,
     };
+    coord_config_hash(&p.proxy, p.evidence.coord.config);
     p.evidence.top = (struct evidence_top){ 3, 12, 17, 0.01, 0.002 };
     p.evidence.load_max = 1.4;
     p.evidence.proxy.tokens = p.evidence.target.tokens = 50000000;

@@ -380,6 +380,9 @@ static void a_stale_coordinate_check_says_why(void **state)
     c->widest = 128;
     expect(&p, "M070", "128, narrower than the proxy's 256");
     *c = fresh;
+    set(&p.proxy, "model.qk_norm", "yes");
+    expect(&p, "M070", "another config than the winner's");
+    set(&p.proxy, "model.qk_norm", "no");
     snprintf(c->parametrization, sizeof(c->parametrization), "sp");
     expect(&p, "M070", "'sp', not of 'mup'");
 }
