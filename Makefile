@@ -30,8 +30,8 @@ VERSION := 0.1.0
 REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
 # A member that is not given is 0, and 0 is what it shall mean.
-WARN := -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Wshadow -Wstrict-prototypes \
-        -Wmissing-prototypes -Wvla -Wwrite-strings -Wundef -Wformat=2
+WARN := -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Wshadow \
+        -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings -Wundef -Wformat=2
 ifeq ($(WERROR),1)
 WARN += -Werror
 endif

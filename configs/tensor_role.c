@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define N_ROLES (MUP_KEY_VALUE + 1)
-
 /* clang-format off */
 
 /* Only asked for tensors of two dimensions and more: a vector's place follows
@@ -150,14 +148,14 @@ tensor_role_find(const struct role_patterns *patterns, const char *name)
 
 int tensor_role_by_name(const char *name)
 {
-    return mup_name_find(mup_role_name, N_ROLES, name);
+    return mup_name_find(mup_role_name, MUP_ROLE_COUNT, name);
 }
 
 void tensor_role_list(char out[TENSOR_ROLE_LIST_BYTES])
 {
     size_t n = 0;
 
-    for (int i = 0; i < N_ROLES && n < TENSOR_ROLE_LIST_BYTES; i++)
+    for (int i = 0; i < MUP_ROLE_COUNT && n < TENSOR_ROLE_LIST_BYTES; i++)
         n += (size_t)snprintf(out + n, TENSOR_ROLE_LIST_BYTES - n, "%s%s",
                               i ? ", " : "", mup_role_name(i));
 }

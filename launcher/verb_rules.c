@@ -34,13 +34,6 @@ static const struct option options[] = {
     { 0 },
 };
 
-static const char *gqa_name(int gqa)
-{
-    static const char *const names[] = { "equal", "experimental" };
-
-    return gqa >= 0 && gqa <= MUP_GQA_EXPERIMENTAL ? names[gqa] : "unknown";
-}
-
 /* --- the rules from flags --- */
 
 struct choice {
@@ -63,15 +56,15 @@ enum {
 };
 
 static const struct choice choices[N_CHOICES] = {
-    { "parametrization", mup_parametrization_name, MUP_UMUP + 1,
+    { "parametrization", mup_parametrization_name, MUP_PARAMETRIZATION_COUNT,
       "mup.parametrization" },
-    { "optimizer", mup_optimizer_name, MUP_MUON + 1, "train.optimizer" },
-    { "form", mup_form_name, MUP_TABLE9 + 1, "mup.form" },
-    { "decay", mup_decay_name, MUP_DECAY_DETACHED + 1, "train.decay_mode" },
-    { "depth", mup_depth_name, MUP_COMPLETEP + 1, "mup.depth" },
-    { "moe", mup_moe_name, MUP_MOE_MSSP_BOTTLENECK + 1, "mup.moe" },
-    { "gqa", gqa_name, MUP_GQA_EXPERIMENTAL + 1, "mup.gqa" },
-    { "muon-scale", mup_muon_name, MUP_MUON_PLAIN + 1, "train.muon" },
+    { "optimizer", mup_optimizer_name, MUP_OPTIMIZER_COUNT, "train.optimizer" },
+    { "form", mup_form_name, MUP_FORM_COUNT, "mup.form" },
+    { "decay", mup_decay_name, MUP_DECAY_COUNT, "train.decay_mode" },
+    { "depth", mup_depth_name, MUP_DEPTH_COUNT, "mup.depth" },
+    { "moe", mup_moe_name, MUP_MOE_COUNT, "mup.moe" },
+    { "gqa", mup_gqa_name, MUP_GQA_COUNT, "mup.gqa" },
+    { "muon-scale", mup_muon_name, MUP_MUON_COUNT, "train.muon_scale" },
 };
 
 /* Leaves *value alone where the option is absent. */

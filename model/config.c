@@ -97,6 +97,8 @@ static const struct field mup_fields[] = {
       "train.batch at base, for mup.duration" },
     { "base_steps", FIELD_INT, ROLE_FIXED, AT(base_steps), "0",
       "[0,1000000000]", "train.steps at base, for mup.duration" },
+    { "base_seq", FIELD_INT, ROLE_FIXED, AT(base_seq), "0", "[0,1048576]",
+      "model.seq at base, for mup.duration; 0 = the same" },
     { "duration_exponent", FIELD_REAL, ROLE_FIXED, AT(duration_exponent), "0.5",
       "[0,1]",
       "learning rate falls as tokens^-x; 0.5 by theory, 0.3 as measured by "
@@ -337,12 +339,15 @@ struct mup_rules config_rules(const struct run_config *c)
 int config_duration(const struct run_config *c, struct mup_duration *out,
                     struct mup_error *err)
 {
-    double batch, steps;
+    double batch, steps, seq = 1;
 
-    *out = (struct mup_duration){ 1, 1, 1, 1, 1 };
-    if (!c->mup.duration)
+    if (!c->mup.duration) {
+        *out = (struct mup_duration){ 1, 1, 1, 1, 1 };
         return MUP_OK;
-    batch = (double)c->train.batch / (double)c->mup.base_batch;
+    }
+    if (c->mup.base_seq)
+        seq = (double)c->model.seq / (double)c->mup.base_seq;
+    batch = seq * (double)c->train.batch / (double)c->mup.base_batch;
     steps = (double)c->train.steps / (double)c->mup.base_steps;
     return mup_duration_scale(batch, batch * steps, c->mup.duration_exponent,
                               out, err);

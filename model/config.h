@@ -48,7 +48,7 @@ struct mup_config {
     int zero_readout;
     int zero_query;
     int duration; /* 1: SDE rules of batch size and number of tokens */
-    int64_t base_batch, base_steps;
+    int64_t base_batch, base_steps, base_seq;
     double duration_exponent;
     int broken; /* enum mup_break */
 };

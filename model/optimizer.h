@@ -28,7 +28,7 @@ void optimizer_layout(struct optimizer *o, const struct model *m,
 void optimizer_update(struct optimizer *o, struct model *m,
                       const struct optimizer_step *step);
 
-/* View of tensor p in a flat array that starts at element `first`. */
+/* View (1, count) of the elements from `first` on in a flat array. */
 struct view optimizer_view(const struct model *m, struct view all,
                            int64_t first, int64_t count);
 

@@ -56,19 +56,16 @@ static void set_optimizer(struct builder *b, struct param *p)
     const struct train_config *train = &b->config->train;
     const double lr = train->lr * b->duration.lr;
     const double decay = train->weight_decay * b->duration.weight_decay;
-    const double times = beyond(train, &p->shape);
-    int detached = train->decay_mode == MUP_DECAY_DETACHED && train->lr > 0;
+    int detached = train->decay_mode == MUP_DECAY_DETACHED;
 
     p->optimizer = train->optimizer;
     if (train->optimizer == MUP_MUON && !mup_is_muon(p->shape.role))
         p->optimizer = MUP_ADAMW;
-    p->lr = lr * p->scale.lr * times;
+    p->lr = lr * p->scale.lr * beyond(train, &p->shape);
     p->eps = train->eps * b->duration.eps * p->scale.eps;
-    p->decay = decay * p->scale.weight_decay / times;
-    if (detached)
-        p->decay /= train->lr;
     p->shrink = (detached ? b->duration.lr : lr) *
                 (p->scale.lr * p->scale.weight_decay) * decay;
+    p->decay = p->lr > 0 ? p->shrink / p->lr : 0;
     p->second = -1;
     if (p->optimizer == MUP_ADAMW || p->optimizer == MUP_ADAM) {
         p->second = b->params->second_total;

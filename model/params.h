@@ -24,8 +24,8 @@ struct param {
     int optimizer;   /* enum mup_optimizer of this tensor */
     double lr;       /* peak, of this tensor */
     double eps;
-    double decay;   /* torch-style: w -= lr * decay * w, at the peak */
     double shrink;  /* share of w that decays in a step, at the peak */
+    double decay;   /* the same as torch says it: shrink / lr */
     int64_t second; /* offset of its second moment, -1 where there is none */
 };
 

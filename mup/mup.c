@@ -68,23 +68,23 @@ static int within(const char *what, int value, int count, struct mup_error *err)
 
 static int check_known(const struct mup_rules *r, struct mup_error *err)
 {
-    int rc = within("parametrization", r->parametrization, MUP_UMUP + 1, err);
+    int rc = within("parametrization", r->parametrization,
+                    MUP_PARAMETRIZATION_COUNT, err);
 
     if (rc == MUP_OK)
-        rc = within("optimizer", r->optimizer, MUP_MUON + 1, err);
+        rc = within("optimizer", r->optimizer, MUP_OPTIMIZER_COUNT, err);
     if (rc == MUP_OK)
-        rc = within("weight decay rule", r->decay, MUP_DECAY_DETACHED + 1, err);
+        rc = within("weight decay rule", r->decay, MUP_DECAY_COUNT, err);
     if (rc == MUP_OK)
-        rc = within("form", r->form, MUP_TABLE9 + 1, err);
+        rc = within("form", r->form, MUP_FORM_COUNT, err);
     if (rc == MUP_OK)
-        rc = within("depth rule", r->depth, MUP_COMPLETEP + 1, err);
+        rc = within("depth rule", r->depth, MUP_DEPTH_COUNT, err);
     if (rc == MUP_OK)
-        rc = within("MoE regime", r->moe, MUP_MOE_MSSP_BOTTLENECK + 1, err);
+        rc = within("MoE regime", r->moe, MUP_MOE_COUNT, err);
     if (rc == MUP_OK)
-        rc =
-            within("grouped-query rule", r->gqa, MUP_GQA_EXPERIMENTAL + 1, err);
+        rc = within("grouped-query rule", r->gqa, MUP_GQA_COUNT, err);
     if (rc == MUP_OK)
-        rc = within("Muon convention", r->muon, MUP_MUON_PLAIN + 1, err);
+        rc = within("Muon convention", r->muon, MUP_MUON_COUNT, err);
     if (rc == MUP_OK)
         rc = within("broken rule", r->broken, MUP_BREAK_COUNT, err);
     return rc;
@@ -191,7 +191,7 @@ static int check_shape(const struct mup_rules *rules,
     const struct role_facts *role;
     int rc;
 
-    if (shape->role < 0 || shape->role >= RULES_N_ROLES)
+    if (shape->role < 0 || shape->role >= MUP_ROLE_COUNT)
         return mup_fail(err, MUP_USAGE, "tensor '%s': unknown role %d",
                         shape_name(shape), shape->role);
     role = &rules_roles[shape->role];
@@ -452,7 +452,7 @@ double mup_residual_scale(const struct mup_rules *rules)
 
 int mup_is_muon(int role)
 {
-    return role >= 0 && role < RULES_N_ROLES &&
+    return role >= 0 && role < MUP_ROLE_COUNT &&
            rules_roles[role].class == MUP_HIDDEN;
 }
 
@@ -511,7 +511,7 @@ double mup_ratio(struct mup_dim dim)
 
 int mup_role_class(int role)
 {
-    return role >= 0 && role < RULES_N_ROLES ? rules_roles[role].class : role;
+    return role >= 0 && role < MUP_ROLE_COUNT ? rules_roles[role].class : role;
 }
 
 int mup_rule_name(const struct mup_rules *rules, const struct mup_shape *shape,

@@ -60,18 +60,31 @@ void mup_error_prefix(struct mup_error *err, const char *format, ...)
  * MUP: maximal update.  SP_PERLAYER: standard initialisation, learning rates
  * per layer (Everett et al. 2024).  UMUP: unit-scaled muP (Blake et al. 2024),
  * relative to base; adaptive optimizers only. */
-enum mup_parametrization { MUP_SP, MUP_MUP, MUP_SP_PERLAYER, MUP_UMUP };
+enum mup_parametrization {
+    MUP_SP,
+    MUP_MUP,
+    MUP_SP_PERLAYER,
+    MUP_UMUP,
+    MUP_PARAMETRIZATION_COUNT,
+};
 
 /* ADAM is AdamW without decay: L2 decay inside Adam's gradient has no width
  * rule.  MUON orthogonalises the updates of matrices (mup_is_muon) and leaves
  * the rest to AdamW. */
-enum mup_optimizer { MUP_ADAMW, MUP_SGD, MUP_ADAM, MUP_LION, MUP_MUON };
+enum mup_optimizer {
+    MUP_ADAMW,
+    MUP_SGD,
+    MUP_ADAM,
+    MUP_LION,
+    MUP_MUON,
+    MUP_OPTIMIZER_COUNT,
+};
 
 /* Where the width factors of MUP stand; the three forms train alike, bit for
  * bit where the factors are powers of two (Tensor Programs V, tables 8, 3, 9).
  * TABLE8 carries the output's in a multiplier, TABLE3 in initialisation and
  * learning rate, TABLE9 half each. */
-enum mup_form { MUP_TABLE8, MUP_TABLE3, MUP_TABLE9 };
+enum mup_form { MUP_TABLE8, MUP_TABLE3, MUP_TABLE9, MUP_FORM_COUNT };
 
 /* How weight decay follows the width: what stays equal is, per step,
  * INDEPENDENT  base learning rate x decay, for every tensor;
@@ -85,11 +98,17 @@ enum mup_decay {
     MUP_DECAY_NONE,
     MUP_DECAY_SQRT,
     MUP_DECAY_DETACHED,
+    MUP_DECAY_COUNT,
 };
 
 /* Residual x + m_L^-alpha * branch(x), m_L = layers / base layers: alpha 0 and
  * no rule, 1/2 (depth-muP), 1 (CompleteP). */
-enum mup_depth { MUP_DEPTH_NONE, MUP_DEPTH_MUP, MUP_COMPLETEP };
+enum mup_depth {
+    MUP_DEPTH_NONE,
+    MUP_DEPTH_MUP,
+    MUP_COMPLETEP,
+    MUP_DEPTH_COUNT,
+};
 
 /* What grows in a mixture of experts: nothing but the widths (FIXED_E); the
  * number of experts, and top_k with it (MEAN_FIELD); experts and their width
@@ -100,11 +119,12 @@ enum mup_moe {
     MUP_MOE_MEAN_FIELD,
     MUP_MOE_MSSP,
     MUP_MOE_MSSP_BOTTLENECK,
+    MUP_MOE_COUNT,
 };
 
 /* Query heads per key/value head: equal to base, or scaled by an experimental
  * factor on the learning rate of keys and values. */
-enum mup_gqa { MUP_GQA_EQUAL, MUP_GQA_EXPERIMENTAL };
+enum mup_gqa { MUP_GQA_EQUAL, MUP_GQA_EXPERIMENTAL, MUP_GQA_COUNT };
 
 /* What the optimizer itself multiplies the orthogonalised update of a
  * (fan_out, fan_in) matrix with; the rule compensates the rest. */
@@ -113,6 +133,7 @@ enum mup_muon {
     MUP_MUON_KELLER_JORDAN, /* sqrt(max(1, fan_out / fan_in)) */
     MUP_MUON_MOONLIGHT,     /* 0.2 sqrt(max(fan_out, fan_in)) */
     MUP_MUON_PLAIN,         /* 1 */
+    MUP_MUON_COUNT,
 };
 
 /* A plausible mistake in place of a rule, to see that a check finds it. */
@@ -153,6 +174,7 @@ enum mup_role {
     MUP_EXPERT_UP, /* width -> expert width, gate or up: hidden */
     MUP_EXPERT_DOWN, /* expert width -> width: hidden */
     MUP_KEY_VALUE,   /* width -> key/value heads: hidden */
+    MUP_ROLE_COUNT,
 };
 
 /* A dimension and its size in the base model; base 0 = does not scale. */
@@ -262,6 +284,7 @@ const char *mup_form_name(int form);
 const char *mup_decay_name(int decay);
 const char *mup_depth_name(int depth);
 const char *mup_moe_name(int moe);
+const char *mup_gqa_name(int gqa);
 const char *mup_muon_name(int muon);
 const char *mup_break_name(int broken);
 /* What a broken rule does, as a phrase. */

@@ -12,8 +12,8 @@ static const char *pick(const char *const *names, int n, int value)
 
 const char *mup_role_name(int role)
 {
-    return role >= 0 && role < RULES_N_ROLES ? rules_roles[role].name
-                                             : "unknown";
+    return role >= 0 && role < MUP_ROLE_COUNT ? rules_roles[role].name
+                                              : "unknown";
 }
 
 const char *mup_parametrization_name(int parametrization)
@@ -59,6 +59,13 @@ const char *mup_moe_name(int moe)
                                          "mssp_bottleneck" };
 
     return pick(names, COUNT(names), moe);
+}
+
+const char *mup_gqa_name(int gqa)
+{
+    static const char *const names[] = { "equal", "experimental" };
+
+    return pick(names, COUNT(names), gqa);
 }
 
 const char *mup_muon_name(int muon)

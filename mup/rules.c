@@ -12,11 +12,11 @@
 #define MATRICES                                                               \
     (ROLE(MUP_HIDDEN) | ROLE(MUP_EXPERT_UP) | ROLE(MUP_EXPERT_DOWN) |          \
      ROLE(MUP_KEY_VALUE))
-#define EVERY_ROLE ((1u << RULES_N_ROLES) - 1)
+#define EVERY_ROLE ((1u << MUP_ROLE_COUNT) - 1)
 
 /* clang-format off */
 
-const struct role_facts rules_roles[RULES_N_ROLES] = {
+const struct role_facts rules_roles[MUP_ROLE_COUNT] = {
     [MUP_INPUT]       = { "input",       MUP_INPUT,  1, 0, 1 },
     [MUP_HIDDEN]      = { "hidden",      MUP_HIDDEN, 1, 1, 1 },
     [MUP_OUTPUT]      = { "output",      MUP_OUTPUT, 0, 1, 1 },
@@ -48,7 +48,7 @@ const struct role_facts rules_roles[RULES_N_ROLES] = {
     { .forward = { .in = -1 }, .sgd = { .in = 1 }, .eps = { .in = -1 },        \
       .source = text }
 
-static const struct rule maximal_update[RULES_N_ROLES] = {
+static const struct rule maximal_update[MUP_ROLE_COUNT] = {
     [MUP_INPUT] = INPUT_ROW,
     [MUP_TIED] = INPUT_ROW,
     [MUP_HIDDEN] = HIDDEN_ROW,
@@ -75,7 +75,7 @@ static const struct rule maximal_update[RULES_N_ROLES] = {
 #define SP_MATRIX { .init_std = { .in = -0.5 }, .source = SP_SOURCE }
 #define SP_REST   { .source = SP_SOURCE }
 
-static const struct rule standard[RULES_N_ROLES] = {
+static const struct rule standard[MUP_ROLE_COUNT] = {
     [MUP_INPUT] = SP_REST,   [MUP_TIED] = SP_REST,
     [MUP_VECTOR] = SP_REST,  [MUP_FIXED] = SP_REST,
     [MUP_HIDDEN] = SP_MATRIX,      [MUP_OUTPUT] = SP_MATRIX,
@@ -97,7 +97,7 @@ static const struct rule standard[RULES_N_ROLES] = {
 #define PERLAYER_REST                                                          \
     { .eps = { .out = -0.5 }, .adaptive_only = 1, .source = EVERETT }
 
-static const struct rule perlayer[RULES_N_ROLES] = {
+static const struct rule perlayer[MUP_ROLE_COUNT] = {
     [MUP_INPUT] = PERLAYER_REST,  [MUP_TIED] = PERLAYER_REST,
     [MUP_VECTOR] = PERLAYER_REST,
     [MUP_FIXED] = { .adaptive_only = 1, .source = EVERETT },
@@ -121,7 +121,7 @@ static const struct rule perlayer[RULES_N_ROLES] = {
     { .adam = { .out = -0.5 }, .eps = { .out = -1 }, .adaptive_only = 1,       \
       .source = BLAKE }
 
-static const struct rule unit_scaled[RULES_N_ROLES] = {
+static const struct rule unit_scaled[MUP_ROLE_COUNT] = {
     [MUP_INPUT] = UMUP_INPUT,   [MUP_TIED] = UMUP_INPUT,
     [MUP_VECTOR] = { .eps = { .out = -1 }, .adaptive_only = 1,
                      .source = BLAKE },
@@ -234,6 +234,10 @@ const struct mutation rules_mutations[MUP_BREAK_COUNT] = {
 };
 
 /* clang-format on */
+
+_Static_assert(MUP_EXPERT_UP == MUP_ROUTER + 1 &&
+                   MUP_EXPERT_DOWN == MUP_ROUTER + 2,
+               "the regimes' rows follow the order of the roles");
 
 const struct rule *rules_find(const struct mup_rules *rules, int role)
 {

@@ -5,8 +5,6 @@
 
 #include "mup/mup.h"
 
-#define RULES_N_ROLES (MUP_KEY_VALUE + 1)
-
 /* A factor m_in^in * m_out^out * m_E^experts * m_L^layers, m being size / base.
  * Exponents are multiples of 1/2. */
 struct power {
@@ -56,6 +54,6 @@ struct role_facts {
     int decays;
 };
 
-extern const struct role_facts rules_roles[RULES_N_ROLES];
+extern const struct role_facts rules_roles[MUP_ROLE_COUNT];
 
 #endif

@@ -233,6 +233,13 @@ t "shapes have no config keys" 2 'sets a key of a config' \
     "$m" rules --shapes "$oracle" --train.lr=1
 t "a config has keys for the rules" 2 '\-\-train.optimizer=sgd' \
     "$m" rules --config $tiny --optimizer sgd
+for flag in parametrization:mup form:table9 decay:sqrt depth:completep moe:mssp \
+    gqa:experimental muon-scale:moonlight; do
+    t "... and that key is one: ${flag%:*}" 0 '' bash -c "
+        key=\$('$m' rules --config $tiny --${flag%:*} ${flag#*:} 2>&1 |
+            grep -oE -- '--(mup|train)\.[a-z_]+' | head -1)
+        '$m' help config | grep -q -- \"\${key##*.}\""
+done
 t "... and knows its tensors" 2 'belongs to --shapes' \
     "$m" rules --config $tiny --base base.bsh
 

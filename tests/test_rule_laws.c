@@ -122,7 +122,7 @@ static void a_combination_is_one_at_base_or_one_sentence(void **state)
 
     (void)state;
     for (int i = 0; i < N_COMBINATIONS; i++)
-        for (int role = 0; role < RULES_N_ROLES; role++) {
+        for (int role = 0; role < MUP_ROLE_COUNT; role++) {
             struct mup_rules r = combination(i);
             int64_t n = sizes[(i + role) % 7], k = sizes[(i / 7 + role) % 7];
             struct mup_shape shape = shape_of(role, (struct mup_dim){ n, n },
@@ -162,7 +162,7 @@ static void every_accepted_rule_has_a_name_and_a_source(void **state)
 {
     (void)state;
     for (int i = 0; i < N_COMBINATIONS; i += 3)
-        for (int role = 0; role < RULES_N_ROLES; role++) {
+        for (int role = 0; role < MUP_ROLE_COUNT; role++) {
             const struct mup_dim d = { 24, 8 };
             struct mup_rules r = combination(i);
             struct mup_shape shape = shape_of(role, d, d);
@@ -244,7 +244,7 @@ static void the_largest_and_smallest_ratios_give_finite_factors(void **state)
 
     (void)state;
     for (int i = 0; i < N_COMBINATIONS; i++)
-        for (int j = 0; j < 2 * RULES_N_ROLES; j++) {
+        for (int j = 0; j < 2 * MUP_ROLE_COUNT; j++) {
             const struct mup_dim d = j % 2 ? (struct mup_dim){ huge, 1 }
                                            : (struct mup_dim){ 1, huge };
             struct mup_rules r = combination(i);
@@ -290,7 +290,7 @@ static void forms_differ_by_the_abc_symmetry_alone(void **state)
 {
     (void)state;
     for (int i = 0; i < N_COMBINATIONS; i++)
-        for (int role = 0; role < RULES_N_ROLES; role++) {
+        for (int role = 0; role < MUP_ROLE_COUNT; role++) {
             const struct mup_dim out = { 2048, 128 }, in = { 8192, 128 };
             struct mup_rules r = combination(i), r8 = r;
             struct mup_shape shape = shape_of(role, out, in);
@@ -385,7 +385,7 @@ static void a_broken_rule_touches_its_own_roles_alone(void **state)
 {
     (void)state;
     for (int broken = 1; broken < MUP_BREAK_COUNT; broken++)
-        for (int i = 0; i < 5 * RULES_N_ROLES; i++) {
+        for (int i = 0; i < 5 * MUP_ROLE_COUNT; i++) {
             const struct mup_dim d = { 512, 64 };
             int role = i / 5;
             struct mup_rules r = { MUP_MUP, i % 5, .depth = MUP_DEPTH_MUP,
@@ -403,7 +403,7 @@ static void a_broken_rule_changes_nothing_at_base(void **state)
 {
     (void)state;
     for (int broken = 0; broken < MUP_BREAK_COUNT; broken++)
-        for (int i = 0; i < 4 * 5 * 2 * RULES_N_ROLES; i++) {
+        for (int i = 0; i < 4 * 5 * 2 * MUP_ROLE_COUNT; i++) {
             const struct mup_dim d = { 96 + i % 7, 96 + i % 7 };
             int role = i / 40;
             struct mup_rules r = { i % 4, i / 4 % 5, .broken = broken,
@@ -430,15 +430,17 @@ static const struct {
     int n;
     const char *key; /* of the config, NULL: none */
 } enums[] = {
-    { mup_parametrization_name, MUP_UMUP + 1, "mup.parametrization" },
-    { mup_optimizer_name, MUP_MUON + 1, "train.optimizer" },
-    { mup_form_name, MUP_TABLE9 + 1, "mup.form" },
-    { mup_decay_name, MUP_DECAY_DETACHED + 1, "train.decay_mode" },
-    { mup_depth_name, MUP_COMPLETEP + 1, "mup.depth" },
-    { mup_moe_name, MUP_MOE_MSSP_BOTTLENECK + 1, "mup.moe" },
-    { mup_muon_name, MUP_MUON_PLAIN + 1, "train.muon_scale" },
+    { mup_parametrization_name, MUP_PARAMETRIZATION_COUNT,
+      "mup.parametrization" },
+    { mup_optimizer_name, MUP_OPTIMIZER_COUNT, "train.optimizer" },
+    { mup_form_name, MUP_FORM_COUNT, "mup.form" },
+    { mup_decay_name, MUP_DECAY_COUNT, "train.decay_mode" },
+    { mup_depth_name, MUP_DEPTH_COUNT, "mup.depth" },
+    { mup_moe_name, MUP_MOE_COUNT, "mup.moe" },
+    { mup_gqa_name, MUP_GQA_COUNT, "mup.gqa" },
+    { mup_muon_name, MUP_MUON_COUNT, "train.muon_scale" },
     { mup_break_name, MUP_BREAK_COUNT, "mup.break" },
-    { mup_role_name, RULES_N_ROLES, NULL },
+    { mup_role_name, MUP_ROLE_COUNT, NULL },
 };
 
 static void every_name_leads_back_to_its_number(void **state)

@@ -227,7 +227,7 @@ static void epsilon_and_residuals_follow_the_depth_rule(void **state)
 static void depth_reaches_every_optimizer_and_role_in_a_block(void **state)
 {
     (void)state;
-    for (int i = 0; i < 2 * 5 * RULES_N_ROLES; i++) {
+    for (int i = 0; i < 2 * 5 * MUP_ROLE_COUNT; i++) {
         int optimizer = i / 2 % 5, role = i / 10;
         struct mup_rules rules = { MUP_MUP, optimizer,
                                    .depth =
@@ -427,7 +427,7 @@ static void muon_is_spectral_and_compensates_conventions(void **state)
     rules.muon = MUP_MUON_KELLER_JORDAN;
     assert_bits(scale_of(&rules, &square).lr, 1);
     /* what Muon leaves is AdamW's */
-    for (int role = 0; role < RULES_N_ROLES; role++) {
+    for (int role = 0; role < MUP_ROLE_COUNT; role++) {
         struct mup_rules adamw = { MUP_MUP, MUP_ADAMW };
         struct mup_shape shape = grown(role, 8);
 
@@ -466,7 +466,7 @@ static void muon_moves_outputs_alike_whatever_the_multiplier(void **state)
     const struct mup_dim out = { 8192, 128 }, in = { 2048, 128 };
 
     (void)state;
-    for (int i = 0; i < 4 * RULES_N_ROLES; i++) {
+    for (int i = 0; i < 4 * MUP_ROLE_COUNT; i++) {
         struct mup_rules r = { MUP_MUP, MUP_MUON, .muon = i % 4 };
         struct mup_shape shape = shape_of(i / 4, out, in);
         struct mup_scale mup = scale_of(&r, &shape), s;
@@ -487,7 +487,7 @@ static void unit_scaled_mup_is_mup_but_for_the_embedding(void **state)
     struct mup_rules mup = { MUP_MUP, MUP_ADAMW }, unit = { MUP_UMUP };
 
     (void)state;
-    for (int role = 0; role < RULES_N_ROLES; role++) {
+    for (int role = 0; role < MUP_ROLE_COUNT; role++) {
         struct mup_shape shape = grown(role, 16);
         struct mup_scale a = scale_of(&mup, &shape);
         struct mup_scale u = scale_of(&unit, &shape);
@@ -504,7 +504,7 @@ static void unit_scaled_mup_is_mup_but_for_the_embedding(void **state)
 static void per_layer_rates_keep_the_standard_initialisation(void **state)
 {
     (void)state;
-    for (int role = 0; role < RULES_N_ROLES; role++) {
+    for (int role = 0; role < MUP_ROLE_COUNT; role++) {
         struct mup_rules sp = { MUP_SP }, perlayer = { MUP_SP_PERLAYER };
         struct mup_shape shape = grown(role, 16);
         struct mup_scale s = scale_of(&sp, &shape);

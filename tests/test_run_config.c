@@ -139,6 +139,31 @@ static void rules_that_go_together_are_read(void **state)
 
 /* --- what they make of learning rate and decay --- */
 
+/* Tokens count, not sequences: four times the length is four times the
+ * batch. */
+static void
+longer_sequences_are_a_larger_batch_to_the_duration_rules(void **state)
+{
+    static const char *const longer[8] = {
+        "mup.duration=sde", "mup.base_batch=16", "mup.base_steps=1000",
+        "mup.base_seq=128", "model.seq=512",     "train.batch=16",
+    };
+    static const char *const larger[8] = {
+        "mup.duration=sde", "mup.base_batch=16", "mup.base_steps=1000",
+        "mup.base_seq=128", "model.seq=128",     "train.batch=64",
+    };
+    struct mup_error err = { 0 };
+    struct mup_duration a, b;
+    struct run_config c;
+
+    (void)state;
+    if (read_config(longer, &c, &err) || config_duration(&c, &a, &err) ||
+        read_config(larger, &c, &err) || config_duration(&c, &b, &err))
+        fail_msg("%s", err.text);
+    assert_memory_equal(&a, &b, sizeof(a));
+    assert_close(a.eps, 1, 0); /* as many steps: m_D = m_B */
+}
+
 static struct run_config wide(int optimizer, int decay)
 {
     struct run_config c;
@@ -221,6 +246,8 @@ static void decay_over_a_whole_run_does_not_depend_on_its_length(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(
+            longer_sequences_are_a_larger_batch_to_the_duration_rules),
         cmocka_unit_test(rules_that_do_not_go_together_name_the_key),
         cmocka_unit_test(rules_that_go_together_are_read),
         cmocka_unit_test(the_torch_style_decay_is_what_a_step_applies),

@@ -251,7 +251,7 @@ static void ref_embed_grad(struct backend *be, struct view dtable,
 
 /* --- RMSNorm --- */
 
-/* y = gain * x * rstd over each row; rstd = 1/sqrt(mean x^2 + eps).
+/* y = mult * gain * x * rstd over each row; rstd = 1/sqrt(mean x^2 + eps).
  * x, y (N,D); gain (1,D); rstd (N,1). */
 static void ref_rmsnorm(struct backend *be, struct view y, struct view rstd,
                         struct view x, struct view gain, double mult,
@@ -612,6 +612,7 @@ static void ref_adamw(struct backend *be, struct view w, struct view g,
     }
 }
 
+/* u = b1 m + (1-b1) g; m = b2 m + (1-b2) g; w -= decay w + lr sign(u). */
 static void ref_lion(struct backend *be, struct view w, struct view g,
                      struct view m, const struct lion_args *a)
 {
@@ -629,6 +630,7 @@ static void ref_lion(struct backend *be, struct view w, struct view g,
     }
 }
 
+/* m = momentum m + g; w -= decay w + lr m. */
 static void ref_sgd(struct backend *be, struct view w, struct view g,
                     struct view m, const struct sgd_args *a)
 {
