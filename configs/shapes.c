@@ -1,6 +1,7 @@
 #include "configs/shapes.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,11 +48,18 @@ static int check_name(const char *name, struct mup_error *err)
 static int take_size(const json_t *value, const char *what, size_t i,
                      int64_t *out, struct mup_error *err)
 {
-    int64_t size = json_integer_value(value);
+    /* as reals, lest a number too large be an error without a tensor */
+    double real = json_number_value(value);
+    int64_t size;
 
-    if (!json_is_integer(value))
+    if (real >= 0x1p63)
+        return mup_fail(err, MUP_USAGE,
+                        "dimension %zu of its %s is %g, more than 2^63", i,
+                        what, real);
+    if (!json_is_number(value) || real < -0x1p63 || real != floor(real))
         return mup_fail(err, MUP_USAGE,
                         "dimension %zu of its %s is no whole number", i, what);
+    size = (int64_t)real;
     if (size < 1)
         return mup_fail(err, MUP_USAGE,
                         "dimension %zu of its %s is %lld, must be at least 1",
@@ -609,8 +617,8 @@ int shapes_open(const struct shapes_source *source, struct shapes *out,
     if (source->bytes > SHAPES_MAX_BYTES)
         return mup_fail(err, MUP_USAGE, "%s: larger than %zu bytes",
                         source->path, SHAPES_MAX_BYTES);
-    root =
-        json_loadb(source->text, source->bytes, JSON_REJECT_DUPLICATES, &where);
+    root = json_loadb(source->text, source->bytes,
+                      JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &where);
     if (!root)
         return mup_fail(err, MUP_USAGE, "%s:%d: not JSON: %s", source->path,
                         where.line > 0 ? where.line : 1, where.text);

@@ -163,10 +163,13 @@ static void print_footer(const struct rules_table *table)
                    table->rows[i].shape.name, table->rows[i].readout);
     if (r->depth != MUP_DEPTH_NONE)
         printf("residual branches x %.6g\n", mup_residual_scale(r));
-    printf("%s, %s, %s, decay %s; rule set %d; factors relative to base\n",
+    printf("%s, %s%s, %s, decay %s; rule set %d; factors relative to base\n",
            mup_parametrization_name(r->parametrization),
-           mup_optimizer_name(r->optimizer), mup_form_name(r->form),
-           mup_decay_name(r->decay), MUP_RULESET_VERSION);
+           mup_optimizer_name(r->optimizer), r->atan2 ? "-atan2" : "",
+           mup_form_name(r->form),
+           r->optimizer == MUP_ADAM ? "none (adamw has one)"
+                                    : mup_decay_name(r->decay),
+           MUP_RULESET_VERSION);
 }
 
 static void print_table(const struct rules_table *table)

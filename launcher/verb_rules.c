@@ -30,6 +30,7 @@ static const struct option options[] = {
     { "gqa", 0, "G", "equal (the default), experimental" },
     { "kv-group", 0, "N,BASE", "query heads per key/value head, and at base" },
     { "muon-scale", 0, "S", "spectral (the default), moonlight, ..." },
+    { "atan2", 0, NULL, "Adam-atan2, which has no epsilon" },
     { "json", 0, NULL, "the same as --format json" },
     { 0 },
 };
@@ -122,7 +123,8 @@ static int check_counts(const struct mup_rules *r, struct mup_error *err)
 static int take_rules(const struct args *args, struct mup_rules *out,
                       struct mup_error *err)
 {
-    struct mup_rules r = { .parametrization = MUP_MUP };
+    struct mup_rules r = { .parametrization = MUP_MUP,
+                           .atan2 = args_given(args, "atan2") };
     int *const values[N_CHOICES] = {
         [CHOICE_PARAMETRIZATION] = &r.parametrization,
         [CHOICE_OPTIMIZER] = &r.optimizer,
@@ -145,6 +147,12 @@ static int take_rules(const struct args *args, struct mup_rules *out,
         rc = take_count(args, "kv-group", &r.group, err);
     if (rc == MUP_OK)
         rc = check_counts(&r, err);
+    if (rc == MUP_OK && r.optimizer == MUP_ADAM && args_given(args, "decay") &&
+        r.decay != MUP_DECAY_NONE)
+        rc = mup_fail(err, MUP_USAGE,
+                      "--decay %s: adam would put the decay into the gradient, "
+                      "for which no width rule holds; use adamw",
+                      mup_decay_name(r.decay));
     if (rc == MUP_OK)
         *out = r;
     return rc;
@@ -310,6 +318,7 @@ static int check_alone(const struct args *args, struct mup_error *err)
         { "layers", "model.layers and mup.base_layers" },
         { "experts", "model.experts and mup.base_experts" },
         { "kv-group", "model.kv_group and mup.base_kv_group" },
+        { "atan2", "train.atan2" },
     };
 
     for (int i = 0; i < 2; i++)
@@ -325,7 +334,7 @@ static int check_alone(const struct args *args, struct mup_error *err)
                             "--%s=%s",
                             choices[i].option, choices[i].key,
                             args_text(args, choices[i].option));
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         if (args_given(args, counts[i].option))
             return mup_fail(err, MUP_USAGE,
                             "--%s belongs to --shapes; with --config set %s",
@@ -363,6 +372,9 @@ static int run(const struct args *args, struct mup_error *err)
     if (!format)
         format = args_given(args, "json") ? "json" : "table";
     rc = rules_table_check_format(format, err);
+    if (rc == MUP_OK && args_given(args, "json") && strcmp(format, "json") != 0)
+        rc = mup_fail(err, MUP_USAGE,
+                      "--json and --format %s contradict each other", format);
     if (rc == MUP_OK &&
         !args_given(args, "shapes") == !args_given(args, "config"))
         rc = mup_fail(err, MUP_USAGE,

@@ -440,6 +440,12 @@ static int check_rules(const struct run_config *c, struct mup_error *err)
                         "train.optimizer adam with train.weight_decay would "
                         "put the decay into the gradient, for which no width "
                         "rule holds; use adamw");
+    if (c->train.atan2 &&
+        (c->train.optimizer == MUP_SGD || c->train.optimizer == MUP_LION))
+        return mup_fail(err, MUP_USAGE,
+                        "train.atan2 is an option of Adam; train.optimizer %s "
+                        "has no such quotient",
+                        mup_optimizer_name(c->train.optimizer));
     if (c->mup.form == MUP_TABLE3 && c->model.tied)
         return mup_fail(err, MUP_USAGE,
                         "mup.form table3 cannot serve model.tied: the table "

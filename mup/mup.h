@@ -22,6 +22,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Changes whenever a factor changes; stamped into manifests, checkpoints and
  * exports. */
 #define MUP_RULESET_VERSION 2
@@ -293,5 +297,9 @@ const char *mup_break_text(int broken);
 int mup_name_find(const char *(*name)(int), int n, const char *text);
 
 const char *mup_status_name(int status);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

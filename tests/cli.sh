@@ -227,6 +227,13 @@ t "a depth rule needs layers" 2 'add --layers N,BASE' \
     "$m" rules --shapes "$oracle" --depth completep
 t "... and their base" 2 '\-\-layers 64,4' \
     "$m" rules --shapes "$oracle" --depth completep --layers 8
+t "L2 decay in adam is refused with the reason" 2 'into the gradient' \
+    "$m" rules --shapes "$oracle" --optimizer adam --decay coupled
+t "two formats at once are refused" 2 'contradict' \
+    "$m" rules --shapes "$oracle" --format csv --json
+t "a size beyond all numbers is told with its tensor" 2 "'big'.*more than 2" \
+    bash -c "'$m' rules --shapes - \
+        <<<'[{\"name\": \"big\", \"shape\": [99999999999999999999999, 128]}]'"
 t "an MoE regime needs experts" 2 'add --experts N,BASE' \
     "$m" rules --shapes "$oracle" --moe mssp
 t "shapes have no config keys" 2 'sets a key of a config' \

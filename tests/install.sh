@@ -50,6 +50,12 @@ if command -v pkg-config >/dev/null && [ -z "$san" ]; then
     printf '#include "mup/mup.h"\n#include "mup/coord.h"\n' >headers.c
     t "the installed headers stand alone" \
         "${CC:-cc}" -std=c11 -Wall -Werror -c headers.c "${flags[@]:0:1}"
+    if command -v c++ >/dev/null; then
+        printf '%s\n' '#include "mup/mup.h"' \
+            'int main() { return mup_is_muon(MUP_HIDDEN) ? 0 : 1; }' >linked.cc
+        t "... and link from C++" c++ linked.cc -o linked "${flags[@]}"
+        t "... where they say the same" ./linked
+    fi
 else
     echo 'ok - skipped: no pkg-config, or a build with sanitizers'
 fi

@@ -424,7 +424,7 @@ static const struct {
     { BAD("\"shape\":[1,2,3,4]"), "tensor 't': it has rank 4" },
     { BAD("\"shape\":[8,0]"), "dimension 1 of its shape is 0, must be" },
     { BAD("\"shape\":[-8]"), "dimension 0 of its shape is -8, must be" },
-    { BAD("\"shape\":[8.0]"), "dimension 0 of its shape is no whole" },
+    { BAD("\"shape\":[8.5]"), "dimension 0 of its shape is no whole" },
     { BAD("\"shape\":[99999999999999999999]"), "s.json:1: not JSON" },
     { BAD("\"shape\":[4294967296,4294967296]"), "more than 2^63 - 1" },
     { BAD("\"shape\":[8]"), "tensor 't': no \"base_shape\"" },

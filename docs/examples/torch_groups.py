@@ -10,12 +10,15 @@ def read_rules(path):
 
 
 def init(model, rules, std):
-    """Matrices anew, std tuned at base; gains and biases keep their constant."""
+    """Matrices anew, std tuned at base; gains keep their constant, biases are 0
+    (torch.nn.Linear's are random, with a std that depends on the width)."""
     with torch.no_grad():
         for name, p in model.named_parameters():
             how = rules[name]["init"]
             if how["dist"] == "normal":
                 p.normal_(std=std * how["std_mult"])
+            elif name.endswith("bias"):
+                p.zero_()
             else:
                 p.mul_(how["std_mult"])
 
