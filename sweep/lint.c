@@ -444,7 +444,7 @@ static void check_decay(struct context *c)
     const struct train_config *t = &c->target.train;
 
     if (t->decay_mode == MUP_DECAY_COUPLED && t->weight_decay > 0 &&
-        c->target.mup.parametrization == MUP_MUP)
+        c->target.mup.parametrization != MUP_SP)
         say(c, "M030", "train.decay_mode",
             "weight decay is coupled: with the learning rate it falls as the "
             "width grows, so %g decays a wide model less",
@@ -531,7 +531,7 @@ static int scaled_by_rule(const struct context *c, const char *key)
     const struct model_config *p = &c->proxy.model, *t = &c->target.model;
 
     if (!strcmp(key, "model.width"))
-        return 1;
+        return c->target.mup.parametrization != MUP_SP;
     for (size_t i = 0; i < sizeof(scaled) / sizeof(scaled[0]); i++)
         if (!strcmp(scaled[i].key, key))
             return rule_chosen(&c->target, scaled[i].rule) &&

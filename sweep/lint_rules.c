@@ -139,7 +139,8 @@ const struct lint_rule lint_rules[] = {
       "keep model.head_size and let the number of heads grow with the width",
       "heads of 16 in the proxy and of 128 in the target" },
     { "M030", LINT_WARNING, "weight decay is coupled to the learning rate", 0,
-      "train.decay_mode under muP, where train.weight_decay is not 0",
+      "train.decay_mode of the target, where train.weight_decay is not 0 and the "
+      "parametrization is not sp",
       "rates fall with width, and the decay per step with them",
       "microsoft/mup issues 1 and 56; arXiv 2510.19093",
       "use train.decay_mode: independent, in proxy and target",

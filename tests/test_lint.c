@@ -225,6 +225,8 @@ static void a_wider_target_that_is_not_under_mup_is_refused(void **state)
     lint(&p);
     assert_int_equal(p.found.errors, 1); /* and not also M015 */
     expect(&p, "M018", "width 256 does not hold at width 1024");
+    lint(&p);
+    assert_int_equal(find_key(&p, "model.width")->cls, LINT_EMPIRICAL);
     set(&p.target, "model.width", "256");
     expect_silence(&p, "M018");
     expect(&p, "M015", "'mup.parametrization' (fixed)");
@@ -285,6 +287,7 @@ static void other_heads_are_an_error(void **state)
 
 static void coupled_weight_decay_is_a_warning(void **state)
 {
+    static const char *const scaling[] = { "sp-perlayer", "umup" };
     struct pair p = sound();
 
     (void)state;
@@ -292,6 +295,13 @@ static void coupled_weight_decay_is_a_warning(void **state)
     expect_silence(&p, "M030"); /* there is no decay */
     set(&p.proxy, "train.weight_decay", "0.1");
     expect(&p, "M030", "coupled");
+    for (size_t i = 0; i < sizeof(scaling) / sizeof(*scaling); i++) {
+        set(&p.proxy, "mup.parametrization", scaling[i]);
+        set(&p.target, "mup.parametrization", scaling[i]);
+        expect(&p, "M030", "coupled");
+    }
+    set(&p.target, "mup.parametrization", "sp"); /* one rate at any width */
+    expect_silence(&p, "M030");
 }
 
 static void other_tokens_are_an_error(void **state)
