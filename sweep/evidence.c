@@ -87,12 +87,13 @@ static void read_corpus(const char *source, struct evidence_corpus *out)
 void evidence_read_corpora(const struct run_config *proxy,
                            const struct run_config *target, struct evidence *e)
 {
-    if (proxy)
+    if (proxy && !e->sweep)
         read_corpus(proxy->data.train, &e->proxy);
     read_corpus(target->data.train, &e->target);
 }
 
-/* The text may have moved since: what the trial wrote down stands. */
+/* The text may have moved or changed since: what the trial wrote down stands.
+ */
 static void read_manifest(const char *dir, struct evidence_corpus *out)
 {
     json_t *manifest = load(dir, "manifest.json");

@@ -65,7 +65,8 @@ int evidence_read(const char *dir, int64_t trial, struct evidence *e,
                   struct mup_error *err);
 
 /* The texts behind data.train of both, where their files can be read; proxy
- * may be NULL. */
+ * may be NULL.  That of a sweep's trial is known from its manifest already: the
+ * file may be another by now. */
 void evidence_read_corpora(const struct run_config *proxy,
                            const struct run_config *target, struct evidence *e);
 
