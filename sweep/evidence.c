@@ -350,6 +350,7 @@ int evidence_read(const char *dir, int64_t trial, struct evidence *e,
     evidence_init(&found);
     found.sweep = 1;
     snprintf(found.dir, sizeof(found.dir), "%s", dir);
+    found.winner = trial;
     found.trials = t.n;
     for (int64_t i = 0; i < t.n; i++) {
         found.done += t.list[i].state == TRIAL_DONE;

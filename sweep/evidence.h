@@ -26,7 +26,7 @@ struct evidence_report {
     int points;    /* learning rates around it */
 };
 
-/* coord-<parametrization of the winner>/coord.json */
+/* coord-<winner's parametrization>/coord.json */
 struct evidence_coord {
     int state; /* EVIDENCE_MISSING or _CURRENT: the linter finds it stale */
     char verdict[32], parametrization[32];
@@ -47,6 +47,7 @@ struct evidence_top {
 struct evidence {
     int sweep; /* nonzero: a sweep's folder was read, and so on */
     char dir[512];
+    int64_t winner; /* trial that it is seen from */
     int64_t trials, waiting, done;
     struct evidence_report report;
     struct evidence_coord coord;

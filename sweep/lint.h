@@ -58,7 +58,8 @@ struct lint_finding {
     char key[64];       /* "" where it is about no key */
     char proxy[64];     /* "" where unknown */
     char target[64];    /* the same */
-    char sentence[400]; /* complete without the rest */
+    char sentence[1400]; /* complete without the rest; may name a sweep's folder
+                          * twice */
 };
 
 /* Errors first, then warnings, then notes; by id within each. */

@@ -190,7 +190,9 @@ const struct lint_rule lint_rules[] = {
       "and width",
       "without it a broken rule looks like an optimum that drifts",
       TP5 ", appendix D.1; microsoft/mup, coord_check",
-      "run 'mutransfer coord-check RUN.yaml -o SWEEP_DIR/coord-mup'",
+      "run 'mutransfer coord-check SWEEP_DIR/trials/ID/config.yaml -o "
+      "SWEEP_DIR/coord-mup', ID being the winner: the base config lacks what "
+      "the sweep tuned",
       "the check was made with rule set 1, this program has 2" },
     { "M071", LINT_WARNING, "the coordinate check did not pass", 0,
       "the verdict in coord-<parametrization>/coord.json with PASS",

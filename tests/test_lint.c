@@ -367,7 +367,12 @@ static void a_missing_coordinate_check_is_a_warning(void **state)
 
     (void)state;
     p.evidence.coord = (struct evidence_coord){ .ruleset = -1, .lr = NAN };
-    expect(&p, "M070", "no coordinate check in 'runs/q/coord-mup'");
+    expect(&p, "M070", "run 'mutransfer coord-check runs/q/trials/12/config.yaml -o "
+                       "runs/q/coord-mup'");
+    set(&p.proxy, "model.width", "2048");
+    expect(&p, "M070", "config.yaml --widths 512,1024,2048 -o");
+    set(&p.proxy, "mup.parametrization", "umup"); /* whose folder was read */
+    expect(&p, "M070", "-o runs/q/coord-umup'");
     expect_silence(&p, "M071");
 }
 
