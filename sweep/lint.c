@@ -160,9 +160,13 @@ static void choose_member(struct context *c)
 {
     const struct space *s = c->in->space;
 
-    for (int i = 0; s && i < s->n_groups; i++)
-        (void)config_set(&run_schema, &c->proxy, s->group[i].key,
-                         deciding_value(&s->group[i]), NULL);
+    for (int i = 0; s && i < s->n_groups; i++) {
+        int rc = config_set(&run_schema, &c->proxy, s->group[i].key,
+                            deciding_value(&s->group[i]), NULL);
+
+        assert(rc == MUP_OK); /* space_open has set every value */
+        (void)rc;
+    }
 }
 
 /* What the proxy has at key: its value, "32|64", or "tuned". */

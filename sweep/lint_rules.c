@@ -13,29 +13,29 @@
 
 const struct lint_rule lint_rules[] = {
     { "M001", LINT_WARNING, "the proxy is narrow", 256,
-      "model.width of the proxy, the widest that the sweep has, with 256",
-      "below 256 the laws of large width hold only roughly",
+      "model.width of the proxy, the widest that the sweep has",
+      "the laws of large width hold only roughly in a narrow model",
       TP5 ", the smallest width at which transfer was validated",
-      "use proxies of width 256 and more for a decision; smaller ones show "
+      "use proxies of that width and more for a decision; smaller ones show "
       "the mechanism",
       "a sweep over widths 32, 64 and 128 for a target of width 2048" },
     { "M002", LINT_WARNING, "the proxy trains for few steps", 5000,
-      "train.steps of the proxy with 5000",
+      "train.steps of the proxy",
       "in short runs the best learning rate still depends on the length",
       TP5 ", the smallest number of steps at which transfer was validated",
-      "train the proxies for 5000 steps and more, or read the result as a toy",
+      "train the proxies for that many steps, or read the result as a toy",
       "proxies of 150 steps for a target of 100000" },
     { "M003", LINT_WARNING, "the proxy is shallow", 4,
-      "model.layers of the proxy with 4",
+      "model.layers of the proxy",
       "a network of a few blocks lacks what depth does to the optimum",
       TP5 ", the smallest depth at which transfer was validated",
-      "give the proxy 4 layers or more, best as many as the target has",
+      "give the proxy that many layers, best as many as the target has",
       "a proxy of 2 layers for a target of 32" },
     { "M004", LINT_WARNING, "the proxy's batch is small", 32,
-      "train.batch of the proxy with 32 sequences",
+      "train.batch of the proxy, in sequences",
       "small batches put gradient noise in charge of the best learning rate",
       TP5 ", the smallest batch at which transfer was validated",
-      "use 32 sequences a step and more, best as many as the target uses",
+      "use that many sequences a step, best as many as the target uses",
       "a proxy with 8 sequences a step for a target with 1024" },
     { "M010", LINT_WARNING, "the best learning rate lies on the grid's edge", 0,
       "the optimum at the winner's width with the ends of its grid",
@@ -45,13 +45,13 @@ const struct lint_rule lint_rules[] = {
       "what is done is kept",
       "rates 2^-9 to 2^-5, and the best is 2^-5" },
     { "M011", LINT_WARNING, "few points around the optimum", 5,
-      "finite learning rates near the optimum at the winner's width with 5",
-      "a parabola through fewer than 5 points follows their noise",
+      "finite learning rates near the optimum at the winner's width",
+      "a parabola through few points follows their noise",
       "by definition: three coefficients need more than three points",
       "add learning rates within two octaves of the optimum",
       "three rates, two octaves apart, of which one diverges" },
     { "M012", LINT_WARNING, "divergence is close above the optimum", 2,
-      "octaves from the optimum to the first diverged rate with 2",
+      "octaves from the optimum to the first diverged rate",
       "a small drift, a longer run or a bad batch pushes the target over",
       "microsoft/mup issue 22: transferred rates that gave NaN at full size",
       "tune warmup, clipping or z-losses with the rate, or train the target "
@@ -107,7 +107,7 @@ const struct lint_rule lint_rules[] = {
       "give both the same schedule; fractions of the run stretch by themselves",
       "linear to 0 in the proxy, cosine to 10 % in the target" },
     { "M021", LINT_WARNING, "the proxy does not decay its learning rate", 0.25,
-      "the schedule's factor at the proxy's last step with 0.25",
+      "the schedule's factor at the proxy's last step",
       "without a decay the loss at the end measures noise, not progress",
       "microsoft/mup issue 64",
       "let the proxies decay to a tenth of the peak or to 0, as the target "
@@ -120,7 +120,8 @@ const struct lint_rule lint_rules[] = {
       "carry it over; or make train.warmup a parameter of the sweep",
       "0.2 in the proxy and 0.01 in the target" },
     { "M023", LINT_WARNING, "rounding changes the feed-forward ratio", 0.05,
-      "the hidden width of an expert over model.width, after rounding, to 5 %",
+      "the hidden width of an expert over model.width, after rounding, as a "
+      "fraction of the proxy's",
       "another ratio is another architecture, whose optimum may differ",
       "by definition: model.ffn_ratio times the width is rounded to a whole",
       "choose widths that make model.ffn_ratio times the width whole",
@@ -139,7 +140,8 @@ const struct lint_rule lint_rules[] = {
       "keep model.head_size and let the number of heads grow with the width",
       "heads of 16 in the proxy and of 128 in the target" },
     { "M030", LINT_WARNING, "weight decay is coupled to the learning rate", 0,
-      "train.decay_mode of the target, where train.weight_decay is not 0 and the "
+      "train.decay_mode of the target, where train.weight_decay is not 0 and "
+      "the "
       "parametrization is not sp",
       "rates fall with width, and the decay per step with them",
       "microsoft/mup issues 1 and 56; arXiv 2510.19093",
@@ -167,7 +169,7 @@ const struct lint_rule lint_rules[] = {
       "4 experts in the proxy and 64 in the target" },
     { "M051", LINT_WARNING, "the experts' load is unbalanced", 2,
       "largest load over the mean, worst layer, last quarter of the winner's "
-      "run, with 2",
+      "run",
       "a router that failed at the optimum makes it one of fewer experts",
       "by definition: 1 is an even share; see docs/report.md",
       "raise train.balance_loss, or lower the learning rate, and sweep again",
@@ -186,8 +188,8 @@ const struct lint_rule lint_rules[] = {
       "mup.break: router_hidden in the target" },
     { "M070", LINT_WARNING, "the coordinate check is missing or stale", 2,
       "coord-<parametrization>/coord.json in the sweep's folder with the rule "
-      "set of this program and the winner's config, learning rate (2 octaves) "
-      "and width",
+      "set of this program and the winner's config, width and learning rate "
+      "(limit: octaves)",
       "without it a broken rule looks like an optimum that drifts",
       TP5 ", appendix D.1; microsoft/mup, coord_check",
       "run 'mutransfer coord-check SWEEP_DIR/trials/ID/config.yaml -o "
@@ -219,7 +221,7 @@ const struct lint_rule lint_rules[] = {
       "choose a width that is a multiple of head_size times kv_group",
       "width 1000 with heads of 64" },
     { "M090", LINT_WARNING, "the unembedding dominates the proxy", 0.5,
-      "FLOP of the unembedding with half of all that the proxy computes",
+      "FLOP of the unembedding as a fraction of all that the proxy computes",
       "the proxy then tunes its output layer, not its blocks",
       "by definition: width times vocabulary against layers times width^2",
       "use a wider or deeper proxy, or a smaller vocabulary in both",

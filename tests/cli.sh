@@ -466,6 +466,9 @@ t "... knows what its report says" 0 'M0(10|11|12|13|7[0-3]) ' \
 t "lint names keys that may differ, with their class" 0 \
     'model.width +32\|64 -> 128 +S, scaled by rule' \
     "$m" lint sweep.yaml target.yaml
+t "... and the size of a toy once" 0 '^    train.steps +50$' \
+    "$m" lint sweep.yaml target.yaml
+t "the page of a rule prints its limit" 0 '^limit +256$' "$m" help rule M001
 t "lint finds other experts" 1 '^error +M050 ' \
     "$m" lint sweep.yaml target.yaml --model.experts=8
 t "lint finds a width that does not divide" 1 '^error +M080 ' \
