@@ -233,16 +233,15 @@ static void read_optimum(const json_t *item, int64_t width,
     }
 }
 
-/* The learning rate over width by parametrization: what a report is about that
- * does not say so, for older ones knew nothing else. */
+/* The learning rate over width by parametrization. */
 static int is_usual(const json_t *report)
 {
     const struct axes usual = axes_usual();
     const json_t *keys = json_object_get(report, "axes_keys");
 
-    return !keys || (!strcmp(text(keys, "over"), usual.over.key) &&
-                     !strcmp(text(keys, "of"), usual.of.key) &&
-                     !strcmp(text(keys, "by"), usual.by.key));
+    return !strcmp(text(keys, "over"), usual.over.key) &&
+           !strcmp(text(keys, "of"), usual.of.key) &&
+           !strcmp(text(keys, "by"), usual.by.key);
 }
 
 static void read_report(const char *dir, const struct trial *winner,

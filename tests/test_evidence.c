@@ -98,6 +98,11 @@ static void damaged_result_files_count_as_missing(void **state)
     read_study(&s, &p);
     assert_int_equal(p.evidence.report.state, EVIDENCE_MISSING);
     expect(&p, "M070", "of the parametrization ''");
+    /* Nor is one that does not say what it is about. */
+    study_text(s.dir, "report.json",
+               "{\"parametrizations\": [{\"name\": \"mup\"}]}");
+    read_study(&s, &p);
+    assert_int_equal(p.evidence.report.state, EVIDENCE_MISSING);
     study_text(dir, "coord.json", "");
     read_study(&s, &p);
     expect(&p, "M070", "there is no coordinate check");
