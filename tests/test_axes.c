@@ -255,7 +255,8 @@ static void only_runs_that_differ_by_the_axes_are_compared(void **state)
 
 /* Without the default, "none", the first group counts.  Eight layers of the
  * second diverge at every rate, so its own best has four. */
-static void the_best_run_of_the_group_that_counts_chooses_the_slice(void **state)
+static void
+the_best_run_of_the_group_that_counts_chooses_the_slice(void **state)
 {
     struct study s = depth;
     struct report r;
