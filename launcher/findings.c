@@ -4,13 +4,17 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "  model.width   128 -> 256   S, scaled by rule" */
+/* "  model.width   128 -> 256   S, scaled by rule", one value where both have
+ * the same. */
 static void print_values(const struct lint_finding *f)
 {
     char values[140];
 
-    snprintf(values, sizeof(values), "%s -> %s", f->proxy[0] ? f->proxy : "-",
-             f->target[0] ? f->target : "-");
+    if (!strcmp(f->proxy, f->target))
+        snprintf(values, sizeof(values), "%s", f->proxy[0] ? f->proxy : "-");
+    else
+        snprintf(values, sizeof(values), "%s -> %s",
+                 f->proxy[0] ? f->proxy : "-", f->target[0] ? f->target : "-");
     if (f->cls)
         printf("    %-22s %-32s %c, %s\n", f->key, values, f->cls,
                lint_class_name(f->cls));
@@ -130,13 +134,30 @@ static void print_paragraph(const char *label, const char *text)
 
 void findings_print_rule(const struct lint_rule *rule)
 {
+    char limit[32];
+
     printf("%s  %s (%s)\n\n", rule->id, rule->title,
            lint_severity_name(rule->severity));
     print_paragraph("compares", rule->compares);
+    if (rule->limit > 0) {
+        snprintf(limit, sizeof(limit), "%g", rule->limit);
+        print_paragraph("limit", limit);
+    }
     print_paragraph("why", rule->why);
     print_paragraph("source", rule->source);
     print_paragraph("what to do", rule->fix);
     print_paragraph("example", rule->example);
+}
+
+static void print_section(const struct lint_rule *r)
+{
+    printf("\n## %s\n\n**%c%s** (%s).\n\n- compares: %s\n", r->id,
+           toupper((unsigned char)r->title[0]), r->title + 1,
+           lint_severity_name(r->severity), r->compares);
+    if (r->limit > 0)
+        printf("- limit: %g\n", r->limit);
+    printf("- why: %s\n- source: %s\n- what to do: %s\n- example: %s\n", r->why,
+           r->source, r->fix, r->example);
 }
 
 void findings_print_reference(void)
@@ -162,9 +183,5 @@ void findings_print_reference(void)
                tolower((unsigned char)r->id[0]), r->id + 1,
                lint_severity_name(r->severity), r->title);
     for (const struct lint_rule *r = lint_rules; r->id; r++)
-        printf("\n## %s\n\n**%c%s** (%s).\n\n- compares: %s\n- why: %s\n"
-               "- source: %s\n- what to do: %s\n- example: %s\n",
-               r->id, toupper((unsigned char)r->title[0]), r->title + 1,
-               lint_severity_name(r->severity), r->compares, r->why, r->source,
-               r->fix, r->example);
+        print_section(r);
 }

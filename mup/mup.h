@@ -283,6 +283,9 @@ int mup_rule_name(const struct mup_rules *rules, const struct mup_shape *shape,
 /* Names as written in configs; "unknown" outside the enum. */
 const char *mup_role_name(int role);
 const char *mup_parametrization_name(int parametrization);
+/* Of such a name: as people write it, "muP", "SP per layer"; any other name is
+ * its own. */
+const char *mup_parametrization_title(const char *name);
 const char *mup_optimizer_name(int optimizer);
 const char *mup_form_name(int form);
 const char *mup_decay_name(int decay);

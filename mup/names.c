@@ -23,6 +23,15 @@ const char *mup_parametrization_name(int parametrization)
     return pick(names, COUNT(names), parametrization);
 }
 
+const char *mup_parametrization_title(const char *name)
+{
+    static const char *const titles[] = { "SP", "muP", "SP per layer",
+                                          "u-muP" };
+    int p = mup_name_find(mup_parametrization_name, COUNT(titles), name);
+
+    return p < 0 ? name : titles[p];
+}
+
 const char *mup_optimizer_name(int optimizer)
 {
     static const char *const names[] = { "adamw", "sgd", "adam", "lion",

@@ -122,15 +122,15 @@ struct words {
 static struct words find_words(const json_t *report)
 {
     return (struct words){
-        .over = report_word(report, "over", "word"),
-        .least = report_word(report, "over", "least"),
-        .most = report_word(report, "over", "most"),
-        .more = report_word(report, "over", "more"),
-        .growth = report_word(report, "over", "growth"),
-        .of = report_word(report, "of", "word"),
-        .brief = report_word(report, "of", "brief"),
-        .briefs = report_word(report, "of", "briefs"),
-        .by = report_word(report, "by", "word"),
+        .over = render_word(report, "over", "word"),
+        .least = render_word(report, "over", "least"),
+        .most = render_word(report, "over", "most"),
+        .more = render_word(report, "over", "more"),
+        .growth = render_word(report, "over", "growth"),
+        .of = render_word(report, "of", "word"),
+        .brief = render_word(report, "of", "brief"),
+        .briefs = render_word(report, "of", "briefs"),
+        .by = render_word(report, "by", "word"),
     };
 }
 
@@ -166,7 +166,7 @@ static void put_worded(FILE *out, const char *text, const struct words *w)
 /* Of a check of one parametrization. */
 static void put_name(FILE *out, const json_t *o, const char *key)
 {
-    put_text(out, display_name(json_text(o, key)));
+    put_text(out, render_title(json_text(o, key)));
 }
 
 static void put_verdict(FILE *out, const char *verdict)
@@ -291,7 +291,7 @@ static void put_verdicts(FILE *out, const json_t *list, const struct words *w)
         const json_t *r = json_object_get(p, "regret");
 
         fputs("<tr><td>", out);
-        put_text(out, group_name(p, "label"));
+        put_text(out, json_text(p, "label"));
         fputs("<td>", out);
         put_verdict(out, json_text(p, "verdict"));
         put_number(out, "%+.2f", json_value(d, "value"));
@@ -315,7 +315,7 @@ static void put_verdicts(FILE *out, const json_t *list, const struct words *w)
     json_array_foreach(list, i, p)
     {
         fputs("<p class=note>", out);
-        put_text(out, group_name(p, "label"));
+        put_text(out, json_text(p, "label"));
         fputs(": ", out);
         put_rich(out, json_text(p, "reason"));
         fputs("; ", out);
@@ -333,7 +333,7 @@ static void put_optimum(FILE *out, const json_t *p, const json_t *o)
     int edge = (int)json_value(o, "edge");
 
     fputs("<tr><td>", out);
-    put_text(out, group_name(p, "label"));
+    put_text(out, json_text(p, "label"));
     put_number(out, "%g", json_value(o, "width"));
     put_number(out, "2<sup>%.2f</sup>", json_value(o, "log2_lr"));
     fprintf(out, "<td class=n>2<sup>%.2f</sup> to 2<sup>%.2f</sup></td>",

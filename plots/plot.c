@@ -32,59 +32,18 @@ int plot_kind_parse(const char *name, int *kind, struct mup_error *err)
                     "unknown picture '%s'; one of lr, coord, loss, load", name);
 }
 
-const char *display_name(const char *parametrization)
+const char *render_title(const char *parametrization)
 {
-    static const char *const known[][2] = { { "mup", "muP" },
-                                            { "sp", "SP" },
-                                            { "sp-perlayer", "SP per layer" },
-                                            { "umup", "u-muP" } };
-
-    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
-        if (!strcmp(parametrization, known[i][0]))
-            return known[i][1];
-    return *parametrization ? parametrization : "all runs";
+    return *parametrization ? mup_parametrization_title(parametrization)
+                            : "all runs";
 }
 
-const char *group_name(const json_t *o, const char *label)
-{
-    const char *text = json_text(o, label);
-
-    if (*text)
-        return text;
-    text = json_text(o, "name");
-    return display_name(*text ? text : json_text(o, "parametrization"));
-}
-
-const char *report_word(const json_t *report, const char *axis,
+const char *render_word(const json_t *report, const char *axis,
                         const char *form)
 {
-    static const struct {
-        const char *axis, *form, *word;
-    } usual[] = {
-        { "over", "word", "width" },         { "over", "least", "narrowest" },
-        { "over", "most", "widest" },        { "over", "more", "wider" },
-        { "over", "growth", "width" },       { "of", "word", "learning rate" },
-        { "of", "brief", "rate" },           { "of", "briefs", "rates" },
-        { "by", "word", "parametrization" },
-    };
-    const json_t *words = json_object_get(report, "words");
-    const json_t *o = json_object_get(words, axis);
-    const char *text =
-        json_is_string(o) ? json_string_value(o) : json_text(o, form);
+    const json_t *o = json_object_get(json_object_get(report, "words"), axis);
 
-    for (size_t i = 0; i < sizeof(usual) / sizeof(*usual) && !*text; i++)
-        if (!strcmp(usual[i].axis, axis) && !strcmp(usual[i].form, form))
-            text = usual[i].word;
-    return text;
-}
-
-const char *place_name(const json_t *o, char *out, size_t bytes)
-{
-    if (*json_text(o, "place"))
-        snprintf(out, bytes, "%s", json_text(o, "place"));
-    else
-        snprintf(out, bytes, "width %g", json_value(o, "width"));
-    return out;
+    return json_is_string(o) ? json_string_value(o) : json_text(o, form);
 }
 
 const char *json_text(const json_t *o, const char *key)

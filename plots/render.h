@@ -30,20 +30,12 @@ int gnuplot_draw(const char *dir, const char *script, const char *file,
 int gnuplot_print(const char *dir, const char *script, char **text,
                   struct mup_error *err);
 
-/* The name of a parametrization as people write it: muP, SP, a label as it
- * is (any text), "all runs" for "". */
-const char *display_name(const char *parametrization);
+/* The name of a parametrization as people write it, "all runs" for "". */
+const char *render_title(const char *parametrization);
 
-/* What things are called, in the words of the report or, where an older one has
- * none, in those of the learning rate over width.
- *
- * Of a group (label = "label") or a loss curve (label = "group"): "muP". */
-const char *group_name(const json_t *o, const char *label);
-/* Of an optimum or a loss curve: "width 64", in out. */
-const char *place_name(const json_t *o, char *out, size_t bytes);
-/* axis: over, of, by; form: a member of report.json's "words", "word" and so
- * on. */
-const char *report_word(const json_t *report, const char *axis,
+/* What things are called, from report.json's "words".  axis: over, of, by;
+ * form: a member of it, "word" and so on. */
+const char *render_word(const json_t *report, const char *axis,
                         const char *form);
 
 /* Members of JSON objects, "" and NaN where absent. */

@@ -71,10 +71,10 @@ static void find_widths(const json_t *report, struct widths *out)
     size_t i, k;
 
     out->n = out->wraps = 0;
-    out->word = report_word(report, "over", "word");
+    out->word = render_word(report, "over", "word");
     json_array_foreach(json_object_get(report, "parametrizations"), i, p)
     {
-        out->wraps |= strlen(group_name(p, "label")) > LONG_NAME;
+        out->wraps |= strlen(json_text(p, "label")) > LONG_NAME;
         json_array_foreach(json_object_get(p, "optima"), k, o)
         {
             double width = json_value(o, "width");
@@ -220,7 +220,7 @@ static void put_rate_axis(FILE *out, const json_t *report, int terminal)
         fprintf(out, "' 2.0**%d", k);
     }
     fprintf(out, ")\nset xlabel ");
-    put_quoted(out, report_word(report, "of", "word"));
+    put_quoted(out, render_word(report, "of", "word"));
     fputc('\n', out);
 }
 
@@ -246,7 +246,7 @@ static void put_panel_title(FILE *out, const json_t *p, int wraps, int terminal)
     double drift = json_value(json_object_get(p, "drift"), "value");
 
     fprintf(out, "set title '");
-    put_inside(out, group_name(p, "label"));
+    put_inside(out, json_text(p, "label"));
     if (terminal == PLOT_DUMB && isfinite(drift)) { /* half a screen wide */
         fputs("  ", out);
         put_inside(out, json_text(p, "verdict"));
@@ -264,7 +264,7 @@ static void put_lr_panel(FILE *out, const json_t *p, int panel, int first,
 {
     const json_t *optima = json_object_get(p, "optima");
     int n = (int)json_array_size(optima);
-    char c[8], place[256];
+    char c[8];
 
     put_panel_title(out, p, all->wraps, PLOT_SVG);
     fprintf(out, " tc rgb '#222222'\nplot \\\n");
@@ -299,7 +299,7 @@ static void put_lr_panel(FILE *out, const json_t *p, int panel, int first,
     for (int w = 0; w < all->n; w++) {
         width_color(all, all->width[w], c);
         fprintf(out, "  NaN with lines lw 2.4 lc rgb '%s' title ", c);
-        put_quoted(out, place_name(all->optimum[w], place, sizeof(place)));
+        put_quoted(out, json_text(all->optimum[w], "place"));
         fprintf(out, ", \\\n");
     }
     fprintf(
@@ -364,7 +364,7 @@ static int script_lr(const json_t *report, int terminal, FILE *out,
             put_legend(out, k == n - 1, all.n + 2);
         if (terminal == PLOT_DUMB)
             put_lr_panel_dumb(out, p, k, first,
-                              report_word(report, "of", "brief"));
+                              render_word(report, "of", "brief"));
         else
             put_lr_panel(out, p, k, first, &all);
         first += (int)json_array_size(json_object_get(p, "optima"));
@@ -485,7 +485,7 @@ static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
             verdict_color(json_text(p, "verdict")));
     if (column == 0) {
         fprintf(out, "set ylabel '");
-        put_inside(out, display_name(json_text(p, "parametrization")));
+        put_inside(out, render_title(json_text(p, "parametrization")));
         fprintf(out, ":  mean size'\n");
     } else {
         fprintf(out, "unset ylabel\n");
@@ -582,7 +582,7 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
 {
     int seen = 0;
     const json_t *b;
-    char c[8], place[256];
+    char c[8];
     size_t i;
 
     fprintf(out, "set title '");
@@ -590,7 +590,7 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
          strcmp(json_text(json_array_get(blocks, i), "parametrization"), name);
          i++)
         ;
-    put_inside(out, group_name(json_array_get(blocks, i), "group"));
+    put_inside(out, json_text(json_array_get(blocks, i), "group"));
     fputs("   best run of each ", out);
     put_inside(out, all->word);
     fprintf(out, "' tc rgb '#222222'\nplot ");
@@ -607,7 +607,7 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
             fprintf(out, "lw %s lc rgb '%s' ", target ? "2.6" : "1.6",
                     target ? "#d1495b" : c);
         fprintf(out, "title '%s", target ? "target, " : "");
-        put_inside(out, place_name(b, place, sizeof(place)));
+        put_inside(out, json_text(b, "place"));
         fputc('\'', out);
         seen++;
     }

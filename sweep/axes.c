@@ -285,23 +285,16 @@ struct phrase axes_doubling(const struct axes *a)
 
 struct phrase axes_group(const struct axes *a, const char *name)
 {
-    static const char *const known[][2] = { { "mup", "muP" },
-                                            { "sp", "SP" },
-                                            { "sp-perlayer", "SP per layer" },
-                                            { "umup", "u-muP" } };
     struct phrase p;
 
     if (!*name)
         snprintf(p.text, sizeof(p.text), "all runs");
     else if (a->by.rules)
-        snprintf(p.text, sizeof(p.text), "%s", name);
+        snprintf(p.text, sizeof(p.text), "%s", mup_parametrization_title(name));
     else if (!strcmp(name, "none"))
         snprintf(p.text, sizeof(p.text), "no %s", a->by.word);
     else
         snprintf(p.text, sizeof(p.text), "%s %s", a->by.word, name);
-    for (size_t i = 0; i < COUNT(known) && a->by.rules; i++)
-        if (!strcmp(name, known[i][0]))
-            snprintf(p.text, sizeof(p.text), "%s", known[i][1]);
     return p;
 }
 

@@ -87,12 +87,13 @@ static void read_corpus(const char *source, struct evidence_corpus *out)
 void evidence_read_corpora(const struct run_config *proxy,
                            const struct run_config *target, struct evidence *e)
 {
-    if (proxy)
+    if (proxy && !e->sweep)
         read_corpus(proxy->data.train, &e->proxy);
     read_corpus(target->data.train, &e->target);
 }
 
-/* The text may have moved since: what the trial wrote down stands. */
+/* The text may have moved or changed since: what the trial wrote down stands.
+ */
 static void read_manifest(const char *dir, struct evidence_corpus *out)
 {
     json_t *manifest = load(dir, "manifest.json");
@@ -232,16 +233,15 @@ static void read_optimum(const json_t *item, int64_t width,
     }
 }
 
-/* The learning rate over width by parametrization: what a report is about that
- * does not say so, for older ones knew nothing else. */
+/* The learning rate over width by parametrization. */
 static int is_usual(const json_t *report)
 {
     const struct axes usual = axes_usual();
     const json_t *keys = json_object_get(report, "axes_keys");
 
-    return !keys || (!strcmp(text(keys, "over"), usual.over.key) &&
-                     !strcmp(text(keys, "of"), usual.of.key) &&
-                     !strcmp(text(keys, "by"), usual.by.key));
+    return !strcmp(text(keys, "over"), usual.over.key) &&
+           !strcmp(text(keys, "of"), usual.of.key) &&
+           !strcmp(text(keys, "by"), usual.by.key);
 }
 
 static void read_report(const char *dir, const struct trial *winner,
@@ -349,6 +349,7 @@ int evidence_read(const char *dir, int64_t trial, struct evidence *e,
     evidence_init(&found);
     found.sweep = 1;
     snprintf(found.dir, sizeof(found.dir), "%s", dir);
+    found.winner = trial;
     found.trials = t.n;
     for (int64_t i = 0; i < t.n; i++) {
         found.done += t.list[i].state == TRIAL_DONE;

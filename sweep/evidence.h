@@ -26,7 +26,7 @@ struct evidence_report {
     int points;    /* learning rates around it */
 };
 
-/* coord-<parametrization of the winner>/coord.json */
+/* coord-<winner's parametrization>/coord.json */
 struct evidence_coord {
     int state; /* EVIDENCE_MISSING or _CURRENT: the linter finds it stale */
     char verdict[32], parametrization[32];
@@ -47,6 +47,7 @@ struct evidence_top {
 struct evidence {
     int sweep; /* nonzero: a sweep's folder was read, and so on */
     char dir[512];
+    int64_t winner; /* trial that it is seen from */
     int64_t trials, waiting, done;
     struct evidence_report report;
     struct evidence_coord coord;
@@ -65,7 +66,8 @@ int evidence_read(const char *dir, int64_t trial, struct evidence *e,
                   struct mup_error *err);
 
 /* The texts behind data.train of both, where their files can be read; proxy
- * may be NULL. */
+ * may be NULL.  That of a sweep's trial is known from its manifest already: the
+ * file may be another by now. */
 void evidence_read_corpora(const struct run_config *proxy,
                            const struct run_config *target, struct evidence *e);
 

@@ -160,9 +160,13 @@ static void choose_member(struct context *c)
 {
     const struct space *s = c->in->space;
 
-    for (int i = 0; s && i < s->n_groups; i++)
-        (void)config_set(&run_schema, &c->proxy, s->group[i].key,
-                         deciding_value(&s->group[i]), NULL);
+    for (int i = 0; s && i < s->n_groups; i++) {
+        int rc = config_set(&run_schema, &c->proxy, s->group[i].key,
+                            deciding_value(&s->group[i]), NULL);
+
+        assert(rc == MUP_OK); /* space_open has set every value */
+        (void)rc;
+    }
 }
 
 /* What the proxy has at key: its value, "32|64", or "tuned". */
@@ -310,7 +314,7 @@ static void check_report(struct context *c)
 static void stale(const struct context *c, char *why, size_t bytes)
 {
     const struct evidence_coord *k = &c->in->evidence->coord;
-    const char *want = mup_parametrization_name(c->target.mup.parametrization);
+    const char *want = mup_parametrization_name(c->proxy.mup.parametrization);
     char config[17];
 
     coord_config_hash(&c->proxy, config);
@@ -341,25 +345,44 @@ static void stale(const struct context *c, char *why, size_t bytes)
                  (long long)k->widest, (long long)c->proxy.model.width);
 }
 
+/* With the command that makes a check which is neither.  The winner's own
+ * config: the sweep's base lacks what was tuned. */
+static void say_check(struct context *c, const char *problem)
+{
+    const struct evidence *e = c->in->evidence;
+    long long width = c->proxy.model.width;
+    char widths[80] = "";
+
+    if (width > 512) /* the least that coord-check goes up to by itself */
+        snprintf(widths, sizeof(widths), " --widths %lld,%lld,%lld", width / 4,
+                 width / 2, width);
+    say(c, "M070", NULL,
+        "%s; run 'mutransfer coord-check %s/trials/%lld/config.yaml%s -o "
+        "%s/coord-%s'",
+        problem, e->dir, (long long)e->winner, widths, e->dir,
+        mup_parametrization_name(c->proxy.mup.parametrization));
+}
+
+/* All of it is about the winner: it is the proxy that a check is made of. */
 static void check_coordinates(struct context *c)
 {
     const struct evidence *e = c->in->evidence;
-    const char *name = mup_parametrization_name(c->target.mup.parametrization);
-    char why[200];
+    int p = c->proxy.mup.parametrization;
+    char why[256] = "the coordinate check is stale: ";
+    size_t used = strlen(why);
 
-    if (c->target.mup.parametrization == MUP_SP)
+    if (p == MUP_SP)
         return;
     if (e->coord.state == EVIDENCE_MISSING) {
-        say(c, "M070", NULL, "there is no coordinate check in '%s/coord-%s'",
-            e->dir, name);
+        say_check(c, "there is no coordinate check");
         return;
     }
-    stale(c, why, sizeof(why));
-    if (why[0])
-        say(c, "M070", NULL, "the coordinate check is stale: %s", why);
+    stale(c, why + used, sizeof(why) - used);
+    if (why[used])
+        say_check(c, why);
     if (strcmp(e->coord.verdict, "PASS") != 0)
-        say(c, "M071", NULL, "coordinate check under '%s': %s", name,
-            e->coord.verdict);
+        say(c, "M071", NULL, "coordinate check under '%s': %s",
+            mup_parametrization_name(p), e->coord.verdict);
 }
 
 /* ---- text -----------------------------------------------------------------
@@ -444,7 +467,7 @@ static void check_decay(struct context *c)
     const struct train_config *t = &c->target.train;
 
     if (t->decay_mode == MUP_DECAY_COUPLED && t->weight_decay > 0 &&
-        c->target.mup.parametrization == MUP_MUP)
+        c->target.mup.parametrization != MUP_SP)
         say(c, "M030", "train.decay_mode",
             "weight decay is coupled: with the learning rate it falls as the "
             "width grows, so %g decays a wide model less",
@@ -531,7 +554,7 @@ static int scaled_by_rule(const struct context *c, const char *key)
     const struct model_config *p = &c->proxy.model, *t = &c->target.model;
 
     if (!strcmp(key, "model.width"))
-        return 1;
+        return c->target.mup.parametrization != MUP_SP;
     for (size_t i = 0; i < sizeof(scaled) / sizeof(scaled[0]); i++)
         if (!strcmp(scaled[i].key, key))
             return rule_chosen(&c->target, scaled[i].rule) &&

@@ -32,7 +32,8 @@ struct lint_rule {
     const char *id; /* "M012"; an id is never given to another question */
     int severity;   /* enum lint_severity; a finding may have a lower one */
     const char *title;
-    double limit; /* that compares speaks of, 0 = none */
+    double limit; /* of what is compared, 0 = none; the page prints it, and no
+                   * other text of the row says it again */
     const char *compares;
     const char *why;    /* one line */
     const char *source; /* paper, issue, or "by definition" */
@@ -54,11 +55,12 @@ const char *lint_class_name(int cls);         /* "scaled by rule", ... */
 struct lint_finding {
     const struct lint_rule *rule;
     int severity;
-    int cls;            /* enum lint_class */
-    char key[64];       /* "" where it is about no key */
-    char proxy[64];     /* "" where unknown */
-    char target[64];    /* the same */
-    char sentence[400]; /* complete without the rest */
+    int cls;             /* enum lint_class */
+    char key[64];        /* "" where it is about no key */
+    char proxy[64];      /* "" where unknown */
+    char target[64];     /* the same */
+    char sentence[1400]; /* complete without the rest; may name a sweep's folder
+                          * twice */
 };
 
 /* Errors first, then warnings, then notes; by id within each. */

@@ -1,38 +1,4 @@
-/* report.json, an object (numbers are null where they are not finite):
- *
- *   format           1
- *   ruleset          MUP_RULESET_VERSION of the program that wrote it
- *   finding          one sentence
- *   study            {name, created, metric, trials, done, diverged, failed,
- *                    waiting}
- *   axes_keys        {over, of, by}: keys of the sweep or columns of the table
- *                    that were compared; usually model.width, train.lr and
- *                    mup.parametrization.  "width", "lr" and "name" below are
- *                    values of these, "parametrizations" are groups by the
- * third words            what to call them: {over {word, plural, growth, more,
- * least, most}, of {word, plural, brief, briefs}, by} parametrizations [{name,
- * label, caption, verdict, reason, drift {value, lo, hi}, regret {value, lo,
- * hi, diverges, reason}, wider_is_better "yes|no|unknown", wider_reason, optima
- * [{place, width, lr, log2_lr, lo, hi, loss, grid_log2_lr, grid_loss,
- *                    curvature, margin, points, seeds, edge, degree,
- *                    diverged}]}]; drift in octaves per doubling of width,
- *                    intervals of 95 %, margin null = nothing diverged;
- *                    drift and regret null = one width, or, for regret,
- *                    divergence: the reasons say which
- *   warnings         [sentence]
- *   axes             {log2_lr [lo, hi], loss [lo, hi]} that show the optima
- *   coord            see report_files.h: checks
- *   coord_panels     see report_files.h: panels
- *   losses, load     see report_files.h
- *   target           {state, width, layers, experts, lr, steps, parameters,
- *                    loss, val_loss, val_bpb, tokens, flops, wall_s,
- *                    best_proxy_val_loss} or null
- *   sweep            the text of sweep.yaml
- *   manifest         manifest.json of a trial: program, machine, corpus
- *   commands         [command line that repeats a step]
- *   csv              {file, rows, xxh3: XXH3-128 of its bytes} of a table of
- *                    runs, null for a sweep; what a table cannot know is null
- *                    or empty */
+/* Analyses the runs and writes report.json: see docs/formats.md. */
 #include "sweep/report.h"
 
 #include <math.h>

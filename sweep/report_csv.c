@@ -11,22 +11,23 @@
 
 /* Indices of the columns; -1 = the table has none. */
 struct columns {
-    int width, lr, /* of the axes */ loss, seed, parametrization;
+    int over, of, by; /* of the axes */
+    int loss, seed;
 };
 
 static int find_columns(const struct csv *t, const struct axes *a,
                         struct columns *c, struct mup_error *err)
 {
-    int rc = csv_column(t, a->over.key, 1, &c->width, err);
+    int rc = csv_column(t, a->over.key, 1, &c->over, err);
 
     if (rc == MUP_OK)
-        rc = csv_column(t, a->of.key, 1, &c->lr, err);
+        rc = csv_column(t, a->of.key, 1, &c->of, err);
     if (rc == MUP_OK)
         rc = csv_column(t, "loss", 1, &c->loss, err);
     if (rc == MUP_OK)
         rc = csv_column(t, "seed", 0, &c->seed, err);
     if (rc == MUP_OK)
-        rc = csv_column(t, a->by.key, !a->by.rules, &c->parametrization, err);
+        rc = csv_column(t, a->by.key, !a->by.rules, &c->by, err);
     return rc;
 }
 
@@ -96,12 +97,12 @@ static int take_point(struct report_data *d, const struct csv *t, int64_t row,
                       const struct columns *c, struct mup_error *err)
 {
     struct report_run *run = &d->run[row];
-    int rc = csv_real(t, row, c->width, &run->width, err);
-    int bad = c->width;
+    int rc = csv_real(t, row, c->over, &run->width, err);
+    int bad = c->over;
 
     if (rc == MUP_OK && run->width > 0) {
-        bad = c->lr;
-        rc = csv_real(t, row, c->lr, &run->lr, err);
+        bad = c->of;
+        rc = csv_real(t, row, c->of, &run->lr, err);
     }
     if (rc != MUP_OK || (run->width > 0 && run->lr > 0))
         return rc;
@@ -140,7 +141,7 @@ static int take_run(struct report_data *d, const struct csv *t, int64_t row,
     if (rc == MUP_OK)
         rc = take_loss(t, row, c->loss, &run->value, err);
     if (rc == MUP_OK)
-        rc = take_group(d, t, row, c->parametrization, err);
+        rc = take_group(d, t, row, c->by, err);
     run->val_loss = NAN;
     return rc;
 }

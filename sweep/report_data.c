@@ -223,18 +223,37 @@ static void sort_groups(struct report_data *d)
             swap_groups(d, k - 1, k);
 }
 
+int report_main_group(const struct axes_by *by,
+                      const char (*name)[REPORT_NAME_BYTES], int n)
+{
+    int other = -1;
+
+    for (int i = 0; i < n; i++) {
+        int control =
+            by->rules && !strcmp(name[i], mup_parametrization_name(MUP_SP));
+
+        if (*by->main && !strcmp(name[i], by->main))
+            return i;
+        if (other < 0 && !control)
+            other = i;
+    }
+    return other < 0 && n > 0 ? 0 : other;
+}
+
+static int main_group(const struct report_data *d)
+{
+    return report_main_group(&d->axes.by, d->group, d->n_groups);
+}
+
 /* Where other hyperparameters vary too, the curves are those at the best
  * value of the others: the slice of the best run at the largest width, in the
- * group whose verdict counts where it was run, else in the last. */
+ * group whose verdict counts. */
 static void choose_slice(struct report_data *d)
 {
     const struct report_run *best = NULL;
-    int slices = 1, kept = 0, top = d->n_groups - 1;
+    int slices = 1, kept = 0, top = main_group(d);
     uint64_t slice;
 
-    for (int i = 0; i < d->n_groups; i++)
-        if (*d->axes.by.main && !strcmp(d->group[i], d->axes.by.main))
-            top = i;
     for (int i = 0; i < d->n; i++)
         slices += d->run[i].slice != d->run[0].slice;
     if (d->n == 0 || slices == 1)

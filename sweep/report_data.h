@@ -54,6 +54,13 @@ int report_data_open(const struct report_request *request,
 int report_data_open_csv(const struct report_request *request,
                          struct report_data *out, struct mup_error *err);
 
+/* Index of the group whose verdict counts among n names; -1 for none.  Of
+ * parametrizations: muP, else the first that is not SP (a control, known to
+ * drift), else SP.  Of another key: the value that a run has by default, else
+ * the first. */
+int report_main_group(const struct axes_by *by,
+                      const char (*name)[REPORT_NAME_BYTES], int n);
+
 /* The number of a group, added where it is new; -1 where there is no room. */
 int report_data_group(struct report_data *d, const char *name);
 /* Why a name cannot be shown, "" if it can; names go into data files, scripts

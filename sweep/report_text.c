@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sweep/report_data.h"
+
 /* Append to r->finding; what does not fit is cut. */
 __attribute__((format(printf, 2, 3))) static void say(struct report *r,
                                                       const char *format, ...)
@@ -19,19 +21,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct report *r,
 
 int report_main(const struct report *r)
 {
-    const struct axes_by *by = &r->axes.by;
-    int other = -1;
-
-    for (int i = 0; i < r->n_parametrizations; i++) {
-        int control =
-            by->rules && !strcmp(r->name[i], mup_parametrization_name(MUP_SP));
-
-        if (*by->main && !strcmp(r->name[i], by->main))
-            return i;
-        if (other < 0 && !control)
-            other = i;
-    }
-    return other < 0 && r->n_parametrizations > 0 ? 0 : other;
+    return report_main_group(&r->axes.by, r->name, r->n_parametrizations);
 }
 
 /* " under muP", or nothing where the runs have no name. */

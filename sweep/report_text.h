@@ -20,9 +20,7 @@ void report_regret(const struct axes *axes, const struct transfer_report *t,
                    char *out, size_t bytes);
 
 /* Index of the group whose verdict counts, which the finding is about; -1 for
- * none.  Of parametrizations: muP, else the first that is not SP (a control,
- * known to drift), else SP.  Of another key: the value that a run has by
- * default, else the first. */
+ * none: report_main_group of report_data.h. */
 int report_main(const struct report *r);
 
 #endif

@@ -480,6 +480,9 @@ t "... knows what its report says" 0 'M0(10|11|12|13|7[0-3]) ' \
 t "lint names keys that may differ, with their class" 0 \
     'model.width +32\|64 -> 128 +S, scaled by rule' \
     "$m" lint sweep.yaml target.yaml
+t "... and the size of a toy once" 0 '^    train.steps +50$' \
+    "$m" lint sweep.yaml target.yaml
+t "the page of a rule prints its limit" 0 '^limit +256$' "$m" help rule M001
 t "lint finds other experts" 1 '^error +M050 ' \
     "$m" lint sweep.yaml target.yaml --model.experts=8
 t "lint finds a width that does not divide" 1 '^error +M080 ' \
@@ -524,6 +527,59 @@ t "launch trains it" 0 'trained 50 steps' \
     "$m" launch out.yaml --local 1 -q -o study/target
 t "transfer from an empty folder" 2 'neither' \
     "$m" transfer configs target.yaml -o out.yaml
+
+# ---- the command that the linter suggests silences it ----------------------------------
+# The winner is the muP twin of a run under SP: its config is its own.
+cat >tuned.yaml <<'YAML'
+name: tuned
+base: configs/tiny.yaml
+method: grid
+metric: {name: val_loss, goal: minimize}
+parameters:
+  train.lr: {values: [2^-6]}
+  mup.init_std: {values: [2^-2, 2^-3]}
+groups:
+  mup.parametrization: [sp, mup]
+YAML
+quick=(-q --widths 32,64 --seeds 1 --steps 1)
+
+# suggested FOLDER: run the linter's command, whatever its verdict.
+suggested() {
+    local line
+
+    line=$("$m" lint "$1" target.yaml | grep -o "coord-check $1/trials/[^']*") ||
+        return 2
+    # shellcheck disable=SC2086 # words of a command line
+    "$m" $line "${quick[@]}" || [ $? != 2 ]
+}
+
+# checked FOLDER TARGET: rule M070 is silent, the linter is not.
+checked() {
+    "$m" lint "$1" "$2" >lint.txt && grep -q '^warning M0' lint.txt &&
+        ! grep M070 lint.txt
+}
+
+t "a sweep that tunes another key than the rate" 0 'trial 4 \(mup' \
+    "$m" sweep tuned.yaml -q -o tuned -j 2
+"$m" coord-check $tiny "${quick[@]}" -o tuned/coord-mup >/dev/null 2>&1
+t "a check of its base config is stale" 0 \
+    "another config .* coord-check tuned/trials/4/config.yaml -o" \
+    "$m" lint tuned target.yaml
+t "the check that the linter suggests is made" 0 'mup, widths 32,64' \
+    suggested tuned
+t "... and is not stale" 0 '' checked tuned target.yaml
+t "the report repeats that check" 0 \
+    'coord-check tuned/trials/4/config.yaml --widths 32,64' bash -c "
+    '$m' report tuned -q >/dev/null; cat tuned/report.json"
+source=(--data.train=synthetic --data.valid=synthetic)
+t "the sweep of the quickstart, small" 0 '2 done' \
+    "$m" sweep configs/quickstart.yaml -q -o qs "${source[@]}" \
+    --parameters.train.lr.values=2^-5 --groups.model.width=32 --sweep.seeds=1 \
+    --train.steps=5
+"$m" coord-check configs/quickstart-run.yaml "${quick[@]}" "${source[@]}" \
+    -o qs/coord-mup >/dev/null 2>&1
+t "the quickstart's own check is not stale" 0 '' \
+    checked qs configs/quickstart-target.yaml
 
 # ---- a table of someone else's runs ----------------------------------------------------
 # The command that docs/report.md gives, and the rows it shows.

@@ -15,7 +15,7 @@
 
 struct study {
     char dir[256];
-    double slope[2];    /* of the optimum per doubling, SP and muP, or by the
+    double slope[3];    /* of the optimum per doubling, SP and muP, or by the
                          * number of the choice of another group key */
     int seeds;          /* 1 or 3 */
     int finished;       /* trials with a result; -1 = all */

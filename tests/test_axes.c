@@ -253,6 +253,27 @@ static void only_runs_that_differ_by_the_axes_are_compared(void **state)
     study_end(&s);
 }
 
+/* Without the default, "none", the first group counts.  Eight layers of the
+ * second diverge at every rate, so its own best has four. */
+static void
+the_best_run_of_the_group_that_counts_chooses_the_slice(void **state)
+{
+    struct study s = depth;
+    struct report r;
+
+    (void)state;
+    s.slope[1] = 0;
+    s.slope[2] = -6;
+    s.groups = "[depth-mup, completep]";
+    s = begin(s);
+    report(&s, &(struct axes_choice){ .by = "mup.depth" }, &r);
+    assert_int_equal(report_main(&r), 0);
+    assert_string_equal(r.name[0], "depth-mup");
+    /* 2.36 with eight layers, 2.48 with four, scattering by 0.01. */
+    assert_true(fabs(r.transfer[0].optimum[0].grid_loss - 2.36) < 0.04);
+    study_end(&s);
+}
+
 /* At base width muP shares the runs of SP; only its own configs say what it
  * is. */
 static void a_trial_without_a_run_of_its_own_keeps_its_group(void **state)
@@ -482,6 +503,8 @@ int main(void)
         cmocka_unit_test(any_key_names_itself),
         cmocka_unit_test(one_value_only_says_nothing_about_transfer),
         cmocka_unit_test(only_runs_that_differ_by_the_axes_are_compared),
+        cmocka_unit_test(
+            the_best_run_of_the_group_that_counts_chooses_the_slice),
         cmocka_unit_test(a_trial_without_a_run_of_its_own_keeps_its_group),
         cmocka_unit_test(the_finding_of_three_that_stay_tells_none_apart),
         cmocka_unit_test(every_file_says_what_was_compared),

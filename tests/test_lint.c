@@ -73,6 +73,22 @@ static void rules_are_complete_and_sorted_by_id(void **state)
     }
 }
 
+/* The page prints it; a second copy in a sentence would be forgotten. */
+static void a_limit_stands_in_its_row_once(void **state)
+{
+    (void)state;
+    for (const struct lint_rule *r = lint_rules; r->id; r++) {
+        const char *const texts[] = { r->title, r->compares, r->why, r->fix };
+        char limit[32];
+
+        snprintf(limit, sizeof(limit), "%g", r->limit);
+        for (size_t i = 0; r->limit > 0 && i < sizeof(texts) / sizeof(*texts);
+             i++)
+            if (strstr(texts[i], limit))
+                fail_msg("%s: '%s' says %s", r->id, texts[i], limit);
+    }
+}
+
 static void every_promised_id_exists(void **state)
 {
     static const char *const ids[] = {
@@ -225,6 +241,8 @@ static void a_wider_target_that_is_not_under_mup_is_refused(void **state)
     lint(&p);
     assert_int_equal(p.found.errors, 1); /* and not also M015 */
     expect(&p, "M018", "width 256 does not hold at width 1024");
+    lint(&p);
+    assert_int_equal(find_key(&p, "model.width")->cls, LINT_EMPIRICAL);
     set(&p.target, "model.width", "256");
     expect_silence(&p, "M018");
     expect(&p, "M015", "'mup.parametrization' (fixed)");
@@ -285,6 +303,7 @@ static void other_heads_are_an_error(void **state)
 
 static void coupled_weight_decay_is_a_warning(void **state)
 {
+    static const char *const scaling[] = { "sp-perlayer", "umup" };
     struct pair p = sound();
 
     (void)state;
@@ -292,6 +311,13 @@ static void coupled_weight_decay_is_a_warning(void **state)
     expect_silence(&p, "M030"); /* there is no decay */
     set(&p.proxy, "train.weight_decay", "0.1");
     expect(&p, "M030", "coupled");
+    for (size_t i = 0; i < sizeof(scaling) / sizeof(*scaling); i++) {
+        set(&p.proxy, "mup.parametrization", scaling[i]);
+        set(&p.target, "mup.parametrization", scaling[i]);
+        expect(&p, "M030", "coupled");
+    }
+    set(&p.target, "mup.parametrization", "sp"); /* one rate at any width */
+    expect_silence(&p, "M030");
 }
 
 static void other_tokens_are_an_error(void **state)
@@ -357,7 +383,13 @@ static void a_missing_coordinate_check_is_a_warning(void **state)
 
     (void)state;
     p.evidence.coord = (struct evidence_coord){ .ruleset = -1, .lr = NAN };
-    expect(&p, "M070", "no coordinate check in 'runs/q/coord-mup'");
+    expect(&p, "M070",
+           "run 'mutransfer coord-check runs/q/trials/12/config.yaml -o "
+           "runs/q/coord-mup'");
+    set(&p.proxy, "model.width", "2048");
+    expect(&p, "M070", "config.yaml --widths 512,1024,2048 -o");
+    set(&p.proxy, "mup.parametrization", "umup"); /* whose folder was read */
+    expect(&p, "M070", "-o runs/q/coord-umup'");
     expect_silence(&p, "M071");
 }
 
@@ -662,6 +694,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules_are_complete_and_sorted_by_id),
+        cmocka_unit_test(a_limit_stands_in_its_row_once),
         cmocka_unit_test(every_promised_id_exists),
         cmocka_unit_test(an_unknown_id_has_a_nearest_one),
         cmocka_unit_test(a_sound_pair_has_notes_only),

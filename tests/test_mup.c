@@ -348,6 +348,10 @@ static void every_number_has_a_name(void **state)
     assert_string_equal(mup_parametrization_name(MUP_SP), "sp");
     assert_string_equal(mup_parametrization_name(MUP_MUP), "mup");
     assert_string_equal(mup_parametrization_name(-1), "unknown");
+    assert_string_equal(mup_parametrization_title("sp-perlayer"),
+                        "SP per layer");
+    assert_string_equal(mup_parametrization_title("umup"), "u-muP");
+    assert_string_equal(mup_parametrization_title("ours, new"), "ours, new");
     assert_string_equal(mup_status_name(MUP_OK), "ok");
     assert_string_equal(mup_status_name(MUP_INCONCLUSIVE), "inconclusive");
     assert_string_equal(mup_status_name(9), "unknown");
