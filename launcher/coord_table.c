@@ -192,17 +192,10 @@ int coord_table_print(const struct coord_result *result, int grow,
     return MUP_OK;
 }
 
-static const char *overall_name(int verdict)
-{
-    if (verdict == MUP_VERDICT_FAIL)
-        return "FAIL";
-    return verdict == MUP_VERDICT_INCONCLUSIVE ? "INCONCLUSIVE" : "PASS";
-}
-
 void coord_verdict_print(const struct coord_result *result, const char *what,
                          const struct coord_options *o)
 {
-    printf("%s  %s, %s", overall_name(result->verdict), what,
+    printf("%s  %s, %s", mup_coord_overall_name(result->verdict), what,
            o->grow == MUP_GROW_DEPTH ? "layers" : "widths");
     for (int i = 0; i < o->n_sizes; i++)
         printf("%s%lld", i ? "," : " ", (long long)o->sizes[i]);

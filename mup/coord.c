@@ -6,6 +6,40 @@
 
 #define HALF_PI 1.57079632679489661923
 
+/* The same of two quantities whose sound slopes differ. */
+#define UPDATE_CAUSES                                                          \
+    {                                                                          \
+        "", "",                                                                \
+            "the learning rate of this tensor is too large at width: 1/fan_in" \
+            " for a hidden matrix, a multiplier 1/m for an output",            \
+            "the learning rate of this tensor falls too fast with width"       \
+    }
+#define PROPAGATED_CAUSES                                                      \
+    {                                                                          \
+        "", "",                                                                \
+            "what comes before this tensor changes more in a larger model: "   \
+            "the learning rate of a tensor before it is too large",            \
+            "what comes before this tensor changes less in a larger model: a " \
+            "learning rate before it falls too fast"                           \
+    }
+#define GRADIENT_CAUSES                                                        \
+    {                                                                          \
+        "Adam's epsilon falls faster than the gradient of this tensor",        \
+            "Adam's epsilon does not follow the gradient of this tensor: in a" \
+            " larger model it damps the updates (scale it by 1/m)",            \
+            "Adam's epsilon falls faster than the gradient of this tensor, or" \
+            " the gradient grows because a multiplier is missing",             \
+            "Adam's epsilon does not follow the gradient of this tensor: in a" \
+            " larger model it damps the updates (scale it by 1/m)"             \
+    }
+#define ROUTING_CAUSES                                                         \
+    {                                                                          \
+        "routing depends on width: look at the router logits first",           \
+            "routing depends on width: look at the router logits first",       \
+            "routing depends on width: look at the router logits first",       \
+            "routing depends on width: look at the router logits first"        \
+    }
+
 /* What a failing row most likely means, by quantity, before and after the
  * first update, and by the sign of the slope. */
 static const struct cause {
@@ -66,36 +100,10 @@ static const struct cause {
         "the experts' outputs or the router logits grow with width",
         "the experts' outputs fall with width",
     },
-    [MUP_UPDATE] = {
-        "",
-        "",
-        "the learning rate of this tensor is too large at width: 1/fan_in for "
-        "a hidden matrix, a multiplier 1/m for an output",
-        "the learning rate of this tensor falls too fast with width",
-    },
-    [MUP_DOT_UPDATE] = {
-        "",
-        "",
-        "the learning rate of this tensor is too large at width: 1/fan_in for "
-        "a hidden matrix, a multiplier 1/m for an output",
-        "the learning rate of this tensor falls too fast with width",
-    },
-    [MUP_PROPAGATED] = {
-        "",
-        "",
-        "what comes before this tensor changes more in a larger model: the "
-        "learning rate of a tensor before it is too large",
-        "what comes before this tensor changes less in a larger model: a "
-        "learning rate before it falls too fast",
-    },
-    [MUP_PROPAGATED_LOGITS] = {
-        "",
-        "",
-        "what comes before this tensor changes more in a larger model: the "
-        "learning rate of a tensor before it is too large",
-        "what comes before this tensor changes less in a larger model: a "
-        "learning rate before it falls too fast",
-    },
+    [MUP_UPDATE] = UPDATE_CAUSES,
+    [MUP_DOT_UPDATE] = UPDATE_CAUSES,
+    [MUP_PROPAGATED] = PROPAGATED_CAUSES,
+    [MUP_PROPAGATED_LOGITS] = PROPAGATED_CAUSES,
     [MUP_CHANGE] = {
         "",
         "",
@@ -104,42 +112,16 @@ static const struct cause {
         "all updates together change less in a larger model: a learning rate "
         "or a multiplier falls too fast",
     },
-    [MUP_GRADIENT] = {
-        "Adam's epsilon falls faster than the gradient of this tensor",
-        "Adam's epsilon does not follow the gradient of this tensor: in a "
-        "larger model it damps the updates (scale it by 1/m)",
-        "Adam's epsilon falls faster than the gradient of this tensor, or the "
-        "gradient grows because a multiplier is missing",
-        "Adam's epsilon does not follow the gradient of this tensor: in a "
-        "larger model it damps the updates (scale it by 1/m)",
-    },
-    [MUP_DOT_GRADIENT] = {
-        "Adam's epsilon falls faster than the gradient of this tensor",
-        "Adam's epsilon does not follow the gradient of this tensor: in a "
-        "larger model it damps the updates (scale it by 1/m)",
-        "Adam's epsilon falls faster than the gradient of this tensor, or the "
-        "gradient grows because a multiplier is missing",
-        "Adam's epsilon does not follow the gradient of this tensor: in a "
-        "larger model it damps the updates (scale it by 1/m)",
-    },
+    [MUP_GRADIENT] = GRADIENT_CAUSES,
+    [MUP_DOT_GRADIENT] = GRADIENT_CAUSES,
     [MUP_GATE_SPREAD] = {
         "routing sharpens with size: look at the router logits first",
         "routing fades with size: look at the router logits first",
         "routing sharpens with size: look at the router logits first",
         "routing fades with size: look at the router logits first",
     },
-    [MUP_LOAD] = {
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-    },
-    [MUP_STATISTIC] = {
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-    },
+    [MUP_LOAD] = ROUTING_CAUSES,
+    [MUP_STATISTIC] = ROUTING_CAUSES,
 };
 
 /* P(|t| <= sqrt(df) tan(theta)) for Student's t, df a whole number:
@@ -421,13 +403,15 @@ static int zero_is_sound(const struct mup_coord_row *row)
     }
 }
 
-static const char *cause_of_death(const struct mup_coord_row *row, int all_zero)
+/* only_zeros: of the observations that have no logarithm. */
+static const char *cause_of_death(const struct mup_coord_row *row,
+                                  int only_zeros)
 {
-    if (all_zero && (row->quantity == MUP_GATE_SPREAD ||
-                     row->quantity == MUP_ROUTER_LOGITS))
+    if (only_zeros && (row->quantity == MUP_GATE_SPREAD ||
+                       row->quantity == MUP_ROUTER_LOGITS))
         return "all gates are equal: ties serve every token with the same "
                "experts; start the router at random";
-    if (all_zero)
+    if (only_zeros)
         return "it is 0 at some size: a tensor that is not trained, or values "
                "too small for their number format";
     return "it is negative or not finite at some size: lower the learning "
@@ -582,6 +566,21 @@ const char *mup_verdict_name(int verdict)
         return "FAIL";
     case MUP_VERDICT_INCONCLUSIVE:
         return "inconclusive";
+    default:
+        return "unknown";
+    }
+}
+
+const char *mup_coord_overall_name(int verdict)
+{
+    switch (verdict) {
+    case MUP_VERDICT_OK:
+    case MUP_VERDICT_EXPECTED:
+        return "PASS";
+    case MUP_VERDICT_FAIL:
+        return "FAIL";
+    case MUP_VERDICT_INCONCLUSIVE:
+        return "INCONCLUSIVE";
     default:
         return "unknown";
     }

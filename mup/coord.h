@@ -35,6 +35,7 @@ enum mup_verdict {
     MUP_VERDICT_EXPECTED, /* departs from 0 as the theory says it must */
     MUP_VERDICT_FAIL,
     MUP_VERDICT_INCONCLUSIVE,
+    MUP_VERDICT_COUNT,
 };
 
 /* What is measured: decides the expected slope and the likely cause that a
@@ -112,7 +113,9 @@ int mup_coord_overall(const struct mup_coord_row *rows, int n_rows, int *worst);
  * e.g. 4.303 for (0.95, 2); NAN for arguments that make no sense. */
 double mup_student_t(double confidence, int df);
 
-const char *mup_verdict_name(int verdict);   /* ok expected FAIL inconclusive */
+const char *mup_verdict_name(int verdict); /* ok expected FAIL inconclusive */
+/* The same of a whole check: PASS FAIL INCONCLUSIVE */
+const char *mup_coord_overall_name(int verdict);
 const char *mup_quantity_name(int quantity); /* as in coord.csv */
 const char *mup_grow_name(int grow);         /* width head_size depth */
 

@@ -210,13 +210,13 @@ static json_t *row_json(const struct coord_table *t,
             sum += s->value[k * t->n_sizes + i];
         json_array_append_new(mean, real(sum / t->n_seeds));
     }
-    return json_pack("{s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:s, s:s, s:o}",
-                     "name", row->name, "quantity",
-                     mup_quantity_name(row->quantity), "step", row->step,
-                     "slope", real(row->slope), "lo", real(row->slope_lo), "hi",
-                     real(row->slope_hi), "expected", real(row->expected),
-                     "verdict", mup_verdict_name(row->verdict), "cause",
-                     row->cause ? row->cause : "", "mean", mean);
+    return json_pack(
+        "{s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o}", "name",
+        row->name, "quantity", mup_quantity_name(row->quantity), "step",
+        row->step, "slope", real(row->slope), "lo", real(row->slope_lo), "hi",
+        real(row->slope_hi), "expected", real(row->expected), "off",
+        real(row->off), "verdict", mup_verdict_name(row->verdict), "cause",
+        row->cause ? row->cause : "", "mean", mean);
 }
 
 static json_t *sizes_json(const struct coord_options *o)
@@ -265,12 +265,6 @@ int coord_write_json(const struct coord_table *t,
                      const struct coord_result *result, const char *dir,
                      struct mup_error *err)
 {
-    static const char *const overall[] = {
-        [MUP_VERDICT_OK] = "PASS",
-        [MUP_VERDICT_EXPECTED] = "PASS",
-        [MUP_VERDICT_FAIL] = "FAIL",
-        [MUP_VERDICT_INCONCLUSIVE] = "INCONCLUSIVE",
-    };
     const struct coord_options *o = origin->options;
     int p = origin->config->mup.parametrization;
     json_t *rows = json_array(), *json;
@@ -284,8 +278,8 @@ int coord_write_json(const struct coord_table *t,
     json = json_pack(
         "{s:s?, s:s, s:s, s:I, s:I, s:i, s:s?, s:i, s:o}", "parametrization",
         p == MUP_COORD_UNKNOWN ? NULL : mup_parametrization_name(p), "verdict",
-        overall[result->verdict], "grow", mup_grow_name(o->grow), "seeds",
-        (json_int_t)o->seeds, "steps", (json_int_t)o->steps, "ruleset",
+        mup_coord_overall_name(result->verdict), "grow", mup_grow_name(o->grow),
+        "seeds", (json_int_t)o->seeds, "steps", (json_int_t)o->steps, "ruleset",
         MUP_RULESET_VERSION, "worst",
         result->worst >= 0 ? result->rows[result->worst].name : NULL,
         "left_out", result->left_out, "rows", rows);

@@ -5,8 +5,8 @@
  *   {"parametrization":"mup","verdict":"PASS|FAIL|INCONCLUSIVE",
  *    "grow":"width","widths":[32,64],"seeds":3,"steps":5,...
  *    "rows":[{"name":"blocks.0.attn.out","quantity":"activation","step":2,
- *             "slope":0.01,"lo":-0.02,"hi":0.04,"expected":0,"verdict":"ok",
- *             "cause":"","mean":[one per size]}]}
+ *             "slope":0.01,"lo":-0.02,"hi":0.04,"expected":0,"off":0,
+ *             "verdict":"ok","cause":"","mean":[one per size]}]}
  * coord.csv: name,quantity,step,width (or depth),seed,value
  *
  * docs/formats.md has all members. */

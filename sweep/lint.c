@@ -357,7 +357,7 @@ static void check_coordinates(struct context *c)
     stale(c, why, sizeof(why));
     if (why[0])
         say(c, "M070", NULL, "the coordinate check is stale: %s", why);
-    if (strcmp(e->coord.verdict, "PASS") != 0)
+    if (strcmp(e->coord.verdict, mup_coord_overall_name(MUP_VERDICT_OK)) != 0)
         say(c, "M071", NULL, "coordinate check under '%s': %s", name,
             e->coord.verdict);
 }

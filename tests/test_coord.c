@@ -515,6 +515,10 @@ static void verdicts_have_the_names_that_are_printed(void **state)
     assert_string_equal(mup_verdict_name(MUP_VERDICT_INCONCLUSIVE),
                         "inconclusive");
     assert_string_equal(mup_verdict_name(4), "unknown");
+    assert_string_equal(mup_coord_overall_name(MUP_VERDICT_OK), "PASS");
+    assert_string_equal(mup_coord_overall_name(MUP_VERDICT_FAIL), "FAIL");
+    assert_string_equal(mup_coord_overall_name(MUP_VERDICT_INCONCLUSIVE),
+                        "INCONCLUSIVE");
     for (int q = 0; q < MUP_QUANTITY_COUNT; q++)
         assert_int_equal(mup_name_find(mup_quantity_name, MUP_QUANTITY_COUNT,
                                        mup_quantity_name(q)),

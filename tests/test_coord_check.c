@@ -116,6 +116,12 @@ static void mup_passes(void **state)
     assert_string_equal(json_string_value(json_object_get(json, "verdict")),
                         "PASS");
     assert_int_equal(json_array_size(json_object_get(json, "rows")), r.n_rows);
+    for (int i = 0; i < r.n_rows; i++)
+        assert_close(
+            json_real_value(json_object_get(
+                json_array_get(json_object_get(json, "rows"), (size_t)i),
+                "off")),
+            r.rows[i].off, 0);
     json_decref(json);
     clean(&r, dir);
 }
