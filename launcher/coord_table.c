@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sweep/coord_name.h"
+
 #define MAX_COLUMNS 12 /* more steps than that are not all printed */
 #define NAME_BYTES  96
 
@@ -18,7 +20,7 @@ static const struct part {
           1u << MUP_ROUTER_LOGITS | 1u << MUP_OUTPUT_LOGITS | 1u << MUP_GATED },
     { "routing", 1u << MUP_GATE_SPREAD | 1u << MUP_LOAD | 1u << MUP_STATISTIC },
     { "updates, rms of (W_t - W_0) x",
-      1u << MUP_UPDATE | 1u << MUP_DOT_UPDATE },
+      1u << MUP_UPDATE | 1u << MUP_INPUT_UPDATE | 1u << MUP_DOT_UPDATE },
     { "propagated updates, rms of W_0 (x_t - x_0)",
       1u << MUP_PROPAGATED | 1u << MUP_PROPAGATED_LOGITS },
     { "changes, rms of x_t - x_0", 1u << MUP_CHANGE },
@@ -45,15 +47,10 @@ struct table {
 /* "blocks.12.attn.out" and "blocks.last.attn.out" -> "blocks.*.attn.out". */
 static void group_name(const char *name, char *out, size_t bytes)
 {
-    static const char *const places[] = { "first", "last" };
-    const char *p = strstr(name, "blocks.");
-    const char *block = p ? p + strlen("blocks.") : "";
-    size_t n = strcspn(block, ".");
-    int known = n > 0 && strspn(block, "0123456789") == n;
+    size_t n;
+    const char *block = coord_name_block(name, &n);
 
-    for (int i = 0; i < 2; i++)
-        known |= n == strlen(places[i]) && !strncmp(block, places[i], n);
-    if (known)
+    if (block)
         snprintf(out, bytes, "%.*s*%s", (int)(block - name), name, block + n);
     else
         snprintf(out, bytes, "%s", name);

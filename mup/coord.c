@@ -2,7 +2,6 @@
 #include "mup/coord.h"
 
 #include <math.h>
-#include <string.h>
 
 #define HALF_PI 1.57079632679489661923
 
@@ -101,6 +100,7 @@ static const struct cause {
         "the experts' outputs fall with width",
     },
     [MUP_UPDATE] = UPDATE_CAUSES,
+    [MUP_INPUT_UPDATE] = UPDATE_CAUSES,
     [MUP_DOT_UPDATE] = UPDATE_CAUSES,
     [MUP_PROPAGATED] = PROPAGATED_CAUSES,
     [MUP_PROPAGATED_LOGITS] = PROPAGATED_CAUSES,
@@ -280,8 +280,7 @@ static struct band perlayer_band(const struct mup_coord_row *row,
 static struct band umup_band(const struct mup_coord_row *row,
                              const struct mup_coord_setup *o)
 {
-    if (row->quantity == MUP_UPDATE && row->name &&
-        !strcmp(row->name, "embed.update"))
+    if (row->quantity == MUP_INPUT_UPDATE)
         return (struct band){ -0.5, -0.5 };
     if (row->quantity == MUP_PROPAGATED || row->quantity == MUP_CHANGE)
         return (struct band){ -0.5, 0 };
@@ -294,7 +293,7 @@ static struct band umup_band(const struct mup_coord_row *row,
  * follow each other. */
 static struct band depth_mup_band(const struct mup_coord_row *row)
 {
-    if (!row->name || strncmp(row->name, "blocks.", 7) != 0 || row->step == 1)
+    if (!row->in_block || row->step == 1)
         return (struct band){ 0, 0 };
     switch (row->quantity) {
     case MUP_UPDATE:
@@ -394,6 +393,7 @@ static int zero_is_sound(const struct mup_coord_row *row)
     case MUP_DOT_GRADIENT:
         return row->step == 1;
     case MUP_UPDATE:
+    case MUP_INPUT_UPDATE:
     case MUP_PROPAGATED:
     case MUP_PROPAGATED_LOGITS:
     case MUP_CHANGE:
@@ -447,8 +447,8 @@ static int check(const struct mup_coord_row *row,
     const char *name = row->name ? row->name : "?";
     int distinct = 0;
     int later =
-        row->quantity == MUP_UPDATE || row->quantity == MUP_DOT_UPDATE ||
-        row->quantity == MUP_PROPAGATED ||
+        row->quantity == MUP_UPDATE || row->quantity == MUP_INPUT_UPDATE ||
+        row->quantity == MUP_DOT_UPDATE || row->quantity == MUP_PROPAGATED ||
         row->quantity == MUP_PROPAGATED_LOGITS || row->quantity == MUP_CHANGE;
 
     if (row->quantity < 0 || row->quantity >= MUP_QUANTITY_COUNT)
@@ -596,6 +596,7 @@ const char *mup_quantity_name(int quantity)
         [MUP_OUTPUT_LOGITS] = "output_logits",
         [MUP_GATED] = "gated_activation",
         [MUP_UPDATE] = "update",
+        [MUP_INPUT_UPDATE] = "input_update",
         [MUP_DOT_UPDATE] = "dot_update",
         [MUP_PROPAGATED] = "propagated",
         [MUP_PROPAGATED_LOGITS] = "propagated_logits",
