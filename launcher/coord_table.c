@@ -34,6 +34,13 @@ struct group {
     char name[NAME_BYTES]; /* "blocks.*.attn.out" */
     const struct mup_coord_row *row[MAX_COLUMNS];
     const struct mup_coord_row *worst;
+    int at; /* the first row */
+};
+
+/* A row and the name of its group. */
+struct named {
+    char name[NAME_BYTES];
+    int at;
 };
 
 struct table {
@@ -86,30 +93,54 @@ static void add_step(struct table *t, int step)
     t->n_columns = last + 1;
 }
 
-static void collect(const struct coord_result *result, struct table *t)
+static int by_name(const void *a, const void *b)
 {
-    for (int i = 0; i < result->n_rows; i++)
-        add_step(t, result->rows[i].step);
-    for (int i = 0; i < result->n_rows; i++) {
-        const struct mup_coord_row *row = &result->rows[i];
-        int column = column_of(t, row->step), k = 0;
-        char name[NAME_BYTES];
-        struct group *g;
+    const struct named *p = a, *q = b;
+    int order = strcmp(p->name, q->name);
 
-        group_name(row->name, name, sizeof(name));
-        while (k < t->n && strcmp(t->group[k].name, name) != 0)
-            k++;
-        g = &t->group[k];
-        if (k == t->n) {
-            snprintf(g->name, sizeof(g->name), "%s", name);
-            t->n++;
-        }
-        if (!g->worst || mup_coord_worse(row, g->worst))
-            g->worst = row;
-        if (column >= 0 &&
-            (!g->row[column] || mup_coord_worse(row, g->row[column])))
-            g->row[column] = row;
+    return order ? order : p->at - q->at;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct group *p = a, *q = b;
+
+    return p->at - q->at;
+}
+
+static void add_row(struct table *t, struct group *g,
+                    const struct mup_coord_row *row)
+{
+    int column = column_of(t, row->step);
+
+    if (!g->worst || mup_coord_worse(row, g->worst))
+        g->worst = row;
+    if (column >= 0 &&
+        (!g->row[column] || mup_coord_worse(row, g->row[column])))
+        g->row[column] = row;
+}
+
+/* Rows by the name of their group, groups in order of appearance; named has
+ * room for every row. */
+static void collect(const struct coord_result *result, struct named *named,
+                    struct table *t)
+{
+    for (int i = 0; i < result->n_rows; i++) {
+        add_step(t, result->rows[i].step);
+        group_name(result->rows[i].name, named[i].name, sizeof(named[i].name));
+        named[i].at = i;
     }
+    qsort(named, (size_t)result->n_rows, sizeof(*named), by_name);
+    for (int i = 0; i < result->n_rows; i++) {
+        if (!i || strcmp(named[i].name, named[i - 1].name)) {
+            struct group *g = &t->group[t->n++];
+
+            snprintf(g->name, sizeof(g->name), "%s", named[i].name);
+            g->at = named[i].at;
+        }
+        add_row(t, &t->group[t->n - 1], &result->rows[named[i].at]);
+    }
+    qsort(t->group, (size_t)t->n, sizeof(*t->group), by_place);
 }
 
 /* ---- printing -------------------------------------------------------------
@@ -163,13 +194,18 @@ static void print_part(const struct part *part, const struct table *t)
 int coord_table_print(const struct coord_result *result, int grow,
                       struct mup_error *err)
 {
+    struct named *named = calloc((size_t)result->n_rows + 1, sizeof(*named));
     struct table t;
 
     memset(&t, 0, sizeof(t));
     t.group = calloc((size_t)result->n_rows + 1, sizeof(*t.group));
-    if (!t.group)
+    if (!t.group || !named) {
+        free(t.group);
+        free(named);
         return mup_fail(err, MUP_SYSTEM, "out of memory");
-    collect(result, &t);
+    }
+    collect(result, named, &t);
+    free(named);
     printf("slope of log2(size) against log2(%s); t=1 is initialisation; of "
            "several layers the worst; +-: half the 95 %% interval of the row "
            "that decides\n",
