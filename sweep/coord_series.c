@@ -1,5 +1,6 @@
 #include "sweep/coord_series.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -50,6 +51,7 @@ static int grow(struct coord_table *t)
     series = realloc(t->series, (size_t)room * sizeof(*series));
     if (!series)
         return 0;
+    memset(series + t->n, 0, (size_t)(room - t->n) * sizeof(*series));
     t->series = series;
     slot = realloc(t->slot, 2 * (size_t)room * sizeof(*slot));
     if (!slot)
@@ -81,8 +83,8 @@ static struct coord_series *add_series(struct coord_table *t,
         free(value);
         return NULL;
     }
-    *slot_of(t, key->name, key->step) = t->n + 1;
-    s = &t->series[t->n++];
+    assert(t->series && t->slot); /* as there is room */
+    s = &t->series[t->n];
     *s = *key;
     s->seen = 0;
     s->value = value;
@@ -90,6 +92,7 @@ static struct coord_series *add_series(struct coord_table *t,
     memset(s->have, 0, cells);
     for (size_t i = 0; i < cells; i++)
         s->value[i] = NAN;
+    *slot_of(t, key->name, key->step) = ++t->n;
     return s;
 }
 

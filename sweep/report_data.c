@@ -80,8 +80,7 @@ static int take_group(struct report_data *d, const struct run_config *config,
     char text[FIELD_TEXT_BYTES];
 
     config_text(s, f, config, text, sizeof(text));
-    if (!*text || strlen(text) >= REPORT_NAME_BYTES ||
-        *csv_bad_name(text))
+    if (!*text || strlen(text) >= REPORT_NAME_BYTES || *csv_bad_name(text))
         return mup_fail(err, MUP_USAGE,
                         "--by: a value of '%s' makes no name of a group; one "
                         "has 1 to %d bytes and no control character",
