@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sweep/coord_name.h"
+
 #define MAX_COLUMNS 12 /* more steps than that are not all printed */
 #define NAME_BYTES  96
 
@@ -18,7 +20,7 @@ static const struct part {
           1u << MUP_ROUTER_LOGITS | 1u << MUP_OUTPUT_LOGITS | 1u << MUP_GATED },
     { "routing", 1u << MUP_GATE_SPREAD | 1u << MUP_LOAD | 1u << MUP_STATISTIC },
     { "updates, rms of (W_t - W_0) x",
-      1u << MUP_UPDATE | 1u << MUP_DOT_UPDATE },
+      1u << MUP_UPDATE | 1u << MUP_INPUT_UPDATE | 1u << MUP_DOT_UPDATE },
     { "propagated updates, rms of W_0 (x_t - x_0)",
       1u << MUP_PROPAGATED | 1u << MUP_PROPAGATED_LOGITS },
     { "changes, rms of x_t - x_0", 1u << MUP_CHANGE },
@@ -32,6 +34,13 @@ struct group {
     char name[NAME_BYTES]; /* "blocks.*.attn.out" */
     const struct mup_coord_row *row[MAX_COLUMNS];
     const struct mup_coord_row *worst;
+    int at; /* the first row */
+};
+
+/* A row and the name of its group. */
+struct named {
+    char name[NAME_BYTES];
+    int at;
 };
 
 struct table {
@@ -45,15 +54,10 @@ struct table {
 /* "blocks.12.attn.out" and "blocks.last.attn.out" -> "blocks.*.attn.out". */
 static void group_name(const char *name, char *out, size_t bytes)
 {
-    static const char *const places[] = { "first", "last" };
-    const char *p = strstr(name, "blocks.");
-    const char *block = p ? p + strlen("blocks.") : "";
-    size_t n = strcspn(block, ".");
-    int known = n > 0 && strspn(block, "0123456789") == n;
+    size_t n;
+    const char *block = coord_name_block(name, &n);
 
-    for (int i = 0; i < 2; i++)
-        known |= n == strlen(places[i]) && !strncmp(block, places[i], n);
-    if (known)
+    if (block)
         snprintf(out, bytes, "%.*s*%s", (int)(block - name), name, block + n);
     else
         snprintf(out, bytes, "%s", name);
@@ -89,30 +93,54 @@ static void add_step(struct table *t, int step)
     t->n_columns = last + 1;
 }
 
-static void collect(const struct coord_result *result, struct table *t)
+static int by_name(const void *a, const void *b)
 {
-    for (int i = 0; i < result->n_rows; i++)
-        add_step(t, result->rows[i].step);
-    for (int i = 0; i < result->n_rows; i++) {
-        const struct mup_coord_row *row = &result->rows[i];
-        int column = column_of(t, row->step), k = 0;
-        char name[NAME_BYTES];
-        struct group *g;
+    const struct named *p = a, *q = b;
+    int order = strcmp(p->name, q->name);
 
-        group_name(row->name, name, sizeof(name));
-        while (k < t->n && strcmp(t->group[k].name, name) != 0)
-            k++;
-        g = &t->group[k];
-        if (k == t->n) {
-            snprintf(g->name, sizeof(g->name), "%s", name);
-            t->n++;
-        }
-        if (!g->worst || mup_coord_worse(row, g->worst))
-            g->worst = row;
-        if (column >= 0 &&
-            (!g->row[column] || mup_coord_worse(row, g->row[column])))
-            g->row[column] = row;
+    return order ? order : p->at - q->at;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct group *p = a, *q = b;
+
+    return p->at - q->at;
+}
+
+static void add_row(struct table *t, struct group *g,
+                    const struct mup_coord_row *row)
+{
+    int column = column_of(t, row->step);
+
+    if (!g->worst || mup_coord_worse(row, g->worst))
+        g->worst = row;
+    if (column >= 0 &&
+        (!g->row[column] || mup_coord_worse(row, g->row[column])))
+        g->row[column] = row;
+}
+
+/* Rows by the name of their group, groups in order of appearance; named has
+ * room for every row. */
+static void collect(const struct coord_result *result, struct named *named,
+                    struct table *t)
+{
+    for (int i = 0; i < result->n_rows; i++) {
+        add_step(t, result->rows[i].step);
+        group_name(result->rows[i].name, named[i].name, sizeof(named[i].name));
+        named[i].at = i;
     }
+    qsort(named, (size_t)result->n_rows, sizeof(*named), by_name);
+    for (int i = 0; i < result->n_rows; i++) {
+        if (!i || strcmp(named[i].name, named[i - 1].name)) {
+            struct group *g = &t->group[t->n++];
+
+            snprintf(g->name, sizeof(g->name), "%s", named[i].name);
+            g->at = named[i].at;
+        }
+        add_row(t, &t->group[t->n - 1], &result->rows[named[i].at]);
+    }
+    qsort(t->group, (size_t)t->n, sizeof(*t->group), by_place);
 }
 
 /* ---- printing -------------------------------------------------------------
@@ -166,13 +194,18 @@ static void print_part(const struct part *part, const struct table *t)
 int coord_table_print(const struct coord_result *result, int grow,
                       struct mup_error *err)
 {
+    struct named *named = calloc((size_t)result->n_rows + 1, sizeof(*named));
     struct table t;
 
     memset(&t, 0, sizeof(t));
     t.group = calloc((size_t)result->n_rows + 1, sizeof(*t.group));
-    if (!t.group)
+    if (!t.group || !named) {
+        free(t.group);
+        free(named);
         return mup_fail(err, MUP_SYSTEM, "out of memory");
-    collect(result, &t);
+    }
+    collect(result, named, &t);
+    free(named);
     printf("slope of log2(size) against log2(%s); t=1 is initialisation; of "
            "several layers the worst; +-: half the 95 %% interval of the row "
            "that decides\n",
@@ -192,17 +225,10 @@ int coord_table_print(const struct coord_result *result, int grow,
     return MUP_OK;
 }
 
-static const char *overall_name(int verdict)
-{
-    if (verdict == MUP_VERDICT_FAIL)
-        return "FAIL";
-    return verdict == MUP_VERDICT_INCONCLUSIVE ? "INCONCLUSIVE" : "PASS";
-}
-
 void coord_verdict_print(const struct coord_result *result, const char *what,
                          const struct coord_options *o)
 {
-    printf("%s  %s, %s", overall_name(result->verdict), what,
+    printf("%s  %s, %s", mup_coord_overall_name(result->verdict), what,
            o->grow == MUP_GROW_DEPTH ? "layers" : "widths");
     for (int i = 0; i < o->n_sizes; i++)
         printf("%s%lld", i ? "," : " ", (long long)o->sizes[i]);

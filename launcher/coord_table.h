@@ -9,8 +9,8 @@
 int coord_table_print(const struct coord_result *result, int grow,
                       struct mup_error *err);
 
-/* "blocks.0.attn.q.update at t=2, slope +1.01 [+0.98, +1.04], expected +0.00;
- * cause" */
+/* "blocks.0.attn.q.update at t=2, slope +1.01 [+0.98, +1.04], expected +0.00",
+ * without a slope where there is none; of a row that fails then "; cause". */
 void coord_row_print(const struct mup_coord_row *row);
 
 /* "PASS  mup, widths 128,256,512, 3 seeds; worst ..."; what: the

@@ -6,6 +6,7 @@
 
 #include "configs/field.h"
 #include "launcher/json.h"
+#include "sweep/csv.h"
 
 /* The logits of a tied table carry a readout's factor; the table itself keeps
  * the rule of an input. */
@@ -84,22 +85,7 @@ static int print_json(const struct rules_table *table, struct mup_error *err)
     return json_print(list, err);
 }
 
-/* --- CSV, as RFC 4180 has it --- */
-
-static void print_quoted(const char *text)
-{
-    if (!strpbrk(text, ",\"")) {
-        printf("%s", text);
-        return;
-    }
-    putchar('"');
-    for (; *text; text++) {
-        if (*text == '"')
-            putchar('"');
-        putchar(*text);
-    }
-    putchar('"');
-}
+/* --- CSV --- */
 
 static void print_real(double value)
 {
@@ -113,7 +99,7 @@ static void print_csv_row(const struct rules_row *row)
 {
     const struct mup_scale *s = &row->scale;
 
-    print_quoted(row->shape.name);
+    csv_put_text(stdout, row->shape.name);
     printf(",%s,%s,", class_name(row), mup_role_name(row->shape.role));
     print_real(row->width_mult);
     printf("%s,", dist_name(row));
@@ -127,7 +113,7 @@ static void print_csv_row(const struct rules_row *row)
     else
         printf(",");
     printf("%s,", row->rule);
-    print_quoted(row->source);
+    csv_put_text(stdout, row->source);
     printf(",%d\n", MUP_RULESET_VERSION);
 }
 

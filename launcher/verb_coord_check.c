@@ -10,6 +10,7 @@
 #include "launcher/verbs.h"
 #include "sweep/coord_break.h"
 #include "sweep/coord_check.h"
+#include "sweep/coord_csv.h"
 
 #define MAX_STEPS 64
 
@@ -115,10 +116,9 @@ static int check_sizes(const struct coord_options *o, struct mup_error *err)
     const char *option = o->grow == MUP_GROW_DEPTH ? "--depths" : "--widths";
 
     if (o->n_sizes < 2)
-        return mup_fail(err, MUP_USAGE,
-                        "%s: a slope needs at least two %s, such as %lld,%lld",
-                        option, option + 2, (long long)o->sizes[0],
-                        (long long)o->sizes[0] * 2);
+        return mup_fail(
+            err, MUP_USAGE, "%s: a slope needs at least two %s, such as %s",
+            option, option + 2, o->grow == MUP_GROW_DEPTH ? "2,4" : "64,128");
     for (int i = 1; i < o->n_sizes; i++)
         if (o->sizes[i] <= o->sizes[i - 1])
             return mup_fail(err, MUP_USAGE,
@@ -247,22 +247,19 @@ static int prepare(struct check *c, size_t *bytes, struct mup_error *err)
 static int answer(const struct check *c, const struct coord_result *result,
                   const char *what, struct mup_error *err)
 {
-    char path[1100];
-    int rc = path_join(c->dir, "coord.json", path, sizeof(path), err);
+    const char *csv = args_given(c->args, "csv") ? "" : ", coord.csv";
+    int rc;
 
-    if (rc != MUP_OK)
-        return rc;
     if (args_given(c->args, "json")) {
-        json_t *o = json_load_file(path, 0, NULL);
-
-        if (!o)
-            return mup_fail(err, MUP_CORRUPT, "'%s' is not JSON", path);
-        rc = json_print(o, err);
+        rc = json_print(json_loads(result->json, 0, NULL), err);
     } else {
         rc = coord_table_print(result, c->o.grow, err);
         coord_verdict_print(result, what, &c->o);
         coord_break_print(result);
-        printf("results in %s (coord.json, coord.csv)\n", c->dir);
+        printf("%s %s (coord.json%s)\n",
+               args_given(c->args, "dry-run") ? "nothing is written into"
+                                              : "results in",
+               c->dir, csv);
     }
     if (rc != MUP_OK)
         return rc;
@@ -281,7 +278,8 @@ static void say_what_was_chosen(struct check *c)
                       "mup.base_layers is not given: the smallest depth, %lld",
                       (long long)c->config.mup.base_layers);
     for (int i = 0; c->broken && i < COORD_BREAK_KEYS && s->set[i]; i++)
-        terminal_note(&c->terminal, "--break sets %s: %s", s->set[i], s->why);
+        terminal_note(&c->terminal, "--break sets %s%s%s", s->set[i],
+                      i ? "" : ": ", i ? "" : s->why);
 }
 
 static int check(struct check *c, struct mup_error *err)
@@ -343,7 +341,8 @@ static int names_key(const struct args *args, const char *key)
 static int check_csv(struct check *c, const char *csv, struct mup_error *err)
 {
     const char *given = args_text(c->args, "output");
-    struct mup_coord_setup setup = { .parametrization = MUP_COORD_UNKNOWN };
+    struct mup_coord_setup setup = { .grow = MUP_COORD_UNKNOWN,
+                                     .parametrization = MUP_COORD_UNKNOWN };
     struct coord_result result = { 0 };
     size_t n = strlen(csv) - (path_is_csv(csv) ? 4 : 0);
     int rc = refuse_run_options(c->args, err);
@@ -362,7 +361,9 @@ static int check_csv(struct check *c, const char *csv, struct mup_error *err)
                  given ? (int)strlen(given) : (int)n, given ? given : csv,
                  given ? "" : "-coord") >= (int)sizeof(c->dir))
         return mup_fail(err, MUP_USAGE, "the path '%.60s...' is too long", csv);
-    rc = coord_check_csv(csv, &setup, c->dir, &c->o, &result, err);
+    rc = coord_check_csv(csv, &setup,
+                         args_given(c->args, "dry-run") ? NULL : c->dir, &c->o,
+                         &result, err);
     if (rc == MUP_OK) {
         rc = answer(c, &result, csv, err);
         coord_result_clear(&result);

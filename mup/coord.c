@@ -2,9 +2,42 @@
 #include "mup/coord.h"
 
 #include <math.h>
-#include <string.h>
 
 #define HALF_PI 1.57079632679489661923
+
+/* The same of two quantities whose sound slopes differ. */
+#define UPDATE_CAUSES                                                          \
+    {                                                                          \
+        "", "",                                                                \
+            "the learning rate of this tensor is too large at width: 1/fan_in" \
+            " for a hidden matrix, a multiplier 1/m for an output",            \
+            "the learning rate of this tensor falls too fast with width"       \
+    }
+#define PROPAGATED_CAUSES                                                      \
+    {                                                                          \
+        "", "",                                                                \
+            "what comes before this tensor changes more in a larger model: "   \
+            "the learning rate of a tensor before it is too large",            \
+            "what comes before this tensor changes less in a larger model: a " \
+            "learning rate before it falls too fast"                           \
+    }
+#define GRADIENT_CAUSES                                                        \
+    {                                                                          \
+        "Adam's epsilon falls faster than the gradient of this tensor",        \
+            "Adam's epsilon does not follow the gradient of this tensor: in a" \
+            " larger model it damps the updates (scale it by 1/m)",            \
+            "Adam's epsilon falls faster than the gradient of this tensor, or" \
+            " the gradient grows because a multiplier is missing",             \
+            "Adam's epsilon does not follow the gradient of this tensor: in a" \
+            " larger model it damps the updates (scale it by 1/m)"             \
+    }
+#define ROUTING_CAUSES                                                         \
+    {                                                                          \
+        "routing depends on width: look at the router logits first",           \
+            "routing depends on width: look at the router logits first",       \
+            "routing depends on width: look at the router logits first",       \
+            "routing depends on width: look at the router logits first"        \
+    }
 
 /* What a failing row most likely means, by quantity, before and after the
  * first update, and by the sign of the slope. */
@@ -66,36 +99,11 @@ static const struct cause {
         "the experts' outputs or the router logits grow with width",
         "the experts' outputs fall with width",
     },
-    [MUP_UPDATE] = {
-        "",
-        "",
-        "the learning rate of this tensor is too large at width: 1/fan_in for "
-        "a hidden matrix, a multiplier 1/m for an output",
-        "the learning rate of this tensor falls too fast with width",
-    },
-    [MUP_DOT_UPDATE] = {
-        "",
-        "",
-        "the learning rate of this tensor is too large at width: 1/fan_in for "
-        "a hidden matrix, a multiplier 1/m for an output",
-        "the learning rate of this tensor falls too fast with width",
-    },
-    [MUP_PROPAGATED] = {
-        "",
-        "",
-        "what comes before this tensor changes more in a larger model: the "
-        "learning rate of a tensor before it is too large",
-        "what comes before this tensor changes less in a larger model: a "
-        "learning rate before it falls too fast",
-    },
-    [MUP_PROPAGATED_LOGITS] = {
-        "",
-        "",
-        "what comes before this tensor changes more in a larger model: the "
-        "learning rate of a tensor before it is too large",
-        "what comes before this tensor changes less in a larger model: a "
-        "learning rate before it falls too fast",
-    },
+    [MUP_UPDATE] = UPDATE_CAUSES,
+    [MUP_INPUT_UPDATE] = UPDATE_CAUSES,
+    [MUP_DOT_UPDATE] = UPDATE_CAUSES,
+    [MUP_PROPAGATED] = PROPAGATED_CAUSES,
+    [MUP_PROPAGATED_LOGITS] = PROPAGATED_CAUSES,
     [MUP_CHANGE] = {
         "",
         "",
@@ -104,42 +112,16 @@ static const struct cause {
         "all updates together change less in a larger model: a learning rate "
         "or a multiplier falls too fast",
     },
-    [MUP_GRADIENT] = {
-        "Adam's epsilon falls faster than the gradient of this tensor",
-        "Adam's epsilon does not follow the gradient of this tensor: in a "
-        "larger model it damps the updates (scale it by 1/m)",
-        "Adam's epsilon falls faster than the gradient of this tensor, or the "
-        "gradient grows because a multiplier is missing",
-        "Adam's epsilon does not follow the gradient of this tensor: in a "
-        "larger model it damps the updates (scale it by 1/m)",
-    },
-    [MUP_DOT_GRADIENT] = {
-        "Adam's epsilon falls faster than the gradient of this tensor",
-        "Adam's epsilon does not follow the gradient of this tensor: in a "
-        "larger model it damps the updates (scale it by 1/m)",
-        "Adam's epsilon falls faster than the gradient of this tensor, or the "
-        "gradient grows because a multiplier is missing",
-        "Adam's epsilon does not follow the gradient of this tensor: in a "
-        "larger model it damps the updates (scale it by 1/m)",
-    },
+    [MUP_GRADIENT] = GRADIENT_CAUSES,
+    [MUP_DOT_GRADIENT] = GRADIENT_CAUSES,
     [MUP_GATE_SPREAD] = {
         "routing sharpens with size: look at the router logits first",
         "routing fades with size: look at the router logits first",
         "routing sharpens with size: look at the router logits first",
         "routing fades with size: look at the router logits first",
     },
-    [MUP_LOAD] = {
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-    },
-    [MUP_STATISTIC] = {
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-        "routing depends on width: look at the router logits first",
-    },
+    [MUP_LOAD] = ROUTING_CAUSES,
+    [MUP_STATISTIC] = ROUTING_CAUSES,
 };
 
 /* P(|t| <= sqrt(df) tan(theta)) for Student's t, df a whole number:
@@ -298,8 +280,7 @@ static struct band perlayer_band(const struct mup_coord_row *row,
 static struct band umup_band(const struct mup_coord_row *row,
                              const struct mup_coord_setup *o)
 {
-    if (row->quantity == MUP_UPDATE && row->name &&
-        !strcmp(row->name, "embed.update"))
+    if (row->quantity == MUP_INPUT_UPDATE)
         return (struct band){ -0.5, -0.5 };
     if (row->quantity == MUP_PROPAGATED || row->quantity == MUP_CHANGE)
         return (struct band){ -0.5, 0 };
@@ -312,7 +293,7 @@ static struct band umup_band(const struct mup_coord_row *row,
  * follow each other. */
 static struct band depth_mup_band(const struct mup_coord_row *row)
 {
-    if (!row->name || strncmp(row->name, "blocks.", 7) != 0 || row->step == 1)
+    if (!row->in_block || row->step == 1)
         return (struct band){ 0, 0 };
     switch (row->quantity) {
     case MUP_UPDATE:
@@ -412,6 +393,7 @@ static int zero_is_sound(const struct mup_coord_row *row)
     case MUP_DOT_GRADIENT:
         return row->step == 1;
     case MUP_UPDATE:
+    case MUP_INPUT_UPDATE:
     case MUP_PROPAGATED:
     case MUP_PROPAGATED_LOGITS:
     case MUP_CHANGE:
@@ -421,13 +403,15 @@ static int zero_is_sound(const struct mup_coord_row *row)
     }
 }
 
-static const char *cause_of_death(const struct mup_coord_row *row, int all_zero)
+/* only_zeros: of the observations that have no logarithm. */
+static const char *cause_of_death(const struct mup_coord_row *row,
+                                  int only_zeros)
 {
-    if (all_zero && (row->quantity == MUP_GATE_SPREAD ||
-                     row->quantity == MUP_ROUTER_LOGITS))
+    if (only_zeros && (row->quantity == MUP_GATE_SPREAD ||
+                       row->quantity == MUP_ROUTER_LOGITS))
         return "all gates are equal: ties serve every token with the same "
                "experts; start the router at random";
-    if (all_zero)
+    if (only_zeros)
         return "it is 0 at some size: a tensor that is not trained, or values "
                "too small for their number format";
     return "it is negative or not finite at some size: lower the learning "
@@ -463,8 +447,8 @@ static int check(const struct mup_coord_row *row,
     const char *name = row->name ? row->name : "?";
     int distinct = 0;
     int later =
-        row->quantity == MUP_UPDATE || row->quantity == MUP_DOT_UPDATE ||
-        row->quantity == MUP_PROPAGATED ||
+        row->quantity == MUP_UPDATE || row->quantity == MUP_INPUT_UPDATE ||
+        row->quantity == MUP_DOT_UPDATE || row->quantity == MUP_PROPAGATED ||
         row->quantity == MUP_PROPAGATED_LOGITS || row->quantity == MUP_CHANGE;
 
     if (row->quantity < 0 || row->quantity >= MUP_QUANTITY_COUNT)
@@ -587,6 +571,21 @@ const char *mup_verdict_name(int verdict)
     }
 }
 
+const char *mup_coord_overall_name(int verdict)
+{
+    switch (verdict) {
+    case MUP_VERDICT_OK:
+    case MUP_VERDICT_EXPECTED:
+        return "PASS";
+    case MUP_VERDICT_FAIL:
+        return "FAIL";
+    case MUP_VERDICT_INCONCLUSIVE:
+        return "INCONCLUSIVE";
+    default:
+        return "unknown";
+    }
+}
+
 const char *mup_quantity_name(int quantity)
 {
     static const char *const names[] = {
@@ -597,6 +596,7 @@ const char *mup_quantity_name(int quantity)
         [MUP_OUTPUT_LOGITS] = "output_logits",
         [MUP_GATED] = "gated_activation",
         [MUP_UPDATE] = "update",
+        [MUP_INPUT_UPDATE] = "input_update",
         [MUP_DOT_UPDATE] = "dot_update",
         [MUP_PROPAGATED] = "propagated",
         [MUP_PROPAGATED_LOGITS] = "propagated_logits",

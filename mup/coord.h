@@ -35,6 +35,7 @@ enum mup_verdict {
     MUP_VERDICT_EXPECTED, /* departs from 0 as the theory says it must */
     MUP_VERDICT_FAIL,
     MUP_VERDICT_INCONCLUSIVE,
+    MUP_VERDICT_COUNT,
 };
 
 /* What is measured: decides the expected slope and the likely cause that a
@@ -47,6 +48,7 @@ enum mup_quantity {
     MUP_OUTPUT_LOGITS,     /* fall as width^-1/2 at step 1, less later */
     MUP_GATED,             /* weighted by gates that follow router logits */
     MUP_UPDATE,            /* rms of (W_t - W_0) x; absent at step 1 */
+    MUP_INPUT_UPDATE,      /* the same of an embedding: u-muP lets it fall */
     MUP_DOT_UPDATE,        /* the same where it may fall, as a dot_gradient */
     MUP_PROPAGATED,        /* rms of W_0 (x_t - x_0); absent at step 1 */
     MUP_PROPAGATED_LOGITS, /* the same of a readout or router: falls too */
@@ -75,9 +77,10 @@ struct mup_coord_setup {
 };
 
 struct mup_coord_row {
-    const char *name;  /* as recorded, e.g. "blocks.0.moe.router.logits" */
+    const char *name;  /* for sentences, e.g. "blocks.0.moe.router.logits" */
     int quantity;      /* enum mup_quantity */
     int step;          /* 1 = initialisation */
+    int in_block;      /* inside a residual branch, where depth rules act */
     double slope;      /* mean of the per-seed slopes */
     double slope_lo;   /* 95 % interval over seeds; equal to slope for */
     double slope_hi;   /* a single seed */
@@ -88,11 +91,12 @@ struct mup_coord_row {
 };
 
 /* Fill slope, interval, expected, off, verdict and cause of row, whose name,
- * quantity and step are set.  value[s * n_sizes + i] is the observation of
- * seed s at size[i]; non-finite or non-positive observations make the row
- * FAIL with slope NAN (a quantity that died or exploded), except that zero
- * everywhere is "expected" where a zero-initialised readout or query explains
- * it.  MUP_USAGE, row untouched, for fewer than 2 different sizes or 1 seed. */
+ * quantity, step and in_block are set.  value[s * n_sizes + i] is the
+ * observation of seed s at size[i]; non-finite or non-positive observations
+ * make the row FAIL with slope NAN (a quantity that died or exploded), except
+ * that zero everywhere is "expected" where a zero-initialised readout or query
+ * explains it.  MUP_USAGE, row untouched, for fewer than 2 different sizes or 1
+ * seed. */
 int mup_coord_judge(struct mup_coord_row *row,
                     const struct mup_coord_setup *setup, const double *value,
                     struct mup_error *err);
@@ -112,7 +116,9 @@ int mup_coord_overall(const struct mup_coord_row *rows, int n_rows, int *worst);
  * e.g. 4.303 for (0.95, 2); NAN for arguments that make no sense. */
 double mup_student_t(double confidence, int df);
 
-const char *mup_verdict_name(int verdict);   /* ok expected FAIL inconclusive */
+const char *mup_verdict_name(int verdict); /* ok expected FAIL inconclusive */
+/* The same of a whole check: PASS FAIL INCONCLUSIVE */
+const char *mup_coord_overall_name(int verdict);
 const char *mup_quantity_name(int quantity); /* as in coord.csv */
 const char *mup_grow_name(int grow);         /* width head_size depth */
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model/params.h"
+#include "sweep/coord_name.h"
 
 #define PLAIN "shows in any setting"
 #define UNTIED                                                                 \
@@ -106,17 +107,6 @@ static const struct {
     { "unembed", "logits" },
 };
 
-/* "blocks.3.attn.q" -> "attn.q" */
-static const char *tail_of(const char *name)
-{
-    const char *dot;
-
-    if (strncmp(name, "blocks.", 7) != 0)
-        return name;
-    dot = strchr(name + 7, '.');
-    return dot ? dot + 1 : name;
-}
-
 /* "attn.q" is about "attn.q", "attn.q.update" and "attn.q.gradient". */
 static int begins(const char *row, const char *tensor)
 {
@@ -127,7 +117,7 @@ static int begins(const char *row, const char *tensor)
 
 static int is_about(const char *row, const char *tensor)
 {
-    const char *r = tail_of(row), *t = tail_of(tensor);
+    const char *r = coord_name_tail(row), *t = coord_name_tail(tensor);
 
     if (begins(r, t))
         return 1;
@@ -154,7 +144,7 @@ static int is_at_fault(const char *row, const struct params *wrong,
                        const struct params *right)
 {
     if (differs(wrong->attention, right->attention) &&
-        begins(tail_of(row), "attn.logits"))
+        begins(coord_name_tail(row), "attn.logits"))
         return 1;
     if (differs(wrong->readout, right->readout) && is_about(row, "unembed"))
         return 1;

@@ -2,8 +2,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "model/file.h"
 #include "sweep/coord_series.h"
@@ -74,6 +76,20 @@ static int check_heads(const struct run_config *config,
                     width, config->mup.base_width, config->mup.base_head_size);
 }
 
+/* In the range of its config key, so that products of sizes cannot overflow. */
+static int check_size(const struct run_config *config,
+                      const struct coord_options *o, int64_t size,
+                      struct mup_error *err)
+{
+    const char *key =
+        o->grow == MUP_GROW_DEPTH ? "model.layers" : "model.width";
+    struct run_config c = *config;
+    char text[32];
+
+    snprintf(text, sizeof(text), "%" PRId64, size);
+    return config_set(&run_schema, &c, key, text, err);
+}
+
 static int check_options(const struct coord_options *o, struct mup_error *err)
 {
     if (o->n_sizes < 2 || o->n_sizes > COORD_MAX_SIZES)
@@ -99,11 +115,15 @@ int coord_check_plan(const struct run_config *config,
     int rc = check_options(o, err);
 
     for (int i = 0; !rc && i < o->n_sizes; i++) {
-        struct run_config c = coord_config_at(config, o, i, 0);
+        struct run_config c;
 
-        rc = check_heads(config, o, o->sizes[i], err);
+        rc = check_size(config, o, o->sizes[i], err);
         if (!rc)
-            rc = run_config_check(&c, err);
+            rc = check_heads(config, o, o->sizes[i], err);
+        if (rc)
+            return rc;
+        c = coord_config_at(config, o, i, 0);
+        rc = run_config_check(&c, err);
         if (!rc)
             rc = coord_probe_plan(&c, &one, err);
         if (!rc && one > most)
@@ -177,4 +197,35 @@ int coord_check_run(const struct run_config *config,
         rc = coord_conclude(&table, &origin, dir, out, err);
     coord_table_clear(&table);
     return rc;
+}
+
+void coord_result_clear(struct coord_result *result)
+{
+    free(result->rows);
+    free(result->names);
+    free(result->json);
+    memset(result, 0, sizeof(*result));
+}
+
+void coord_config_hash(const struct run_config *config, char out[17])
+{
+    XXH64_hash_t hash = 0;
+
+    for (const struct section *s = run_schema.sections; s->name; s++) {
+        for (const struct field *f = s->fields; f->key; f++) {
+            char line[2 * FIELD_TEXT_BYTES + CONFIG_KEY_BYTES];
+            char value[FIELD_TEXT_BYTES + 32];
+            int n;
+
+            if (f->role != ROLE_TRANSFER && f->role != ROLE_FIXED)
+                continue;
+            if (!strcmp(s->name, "train") && !strcmp(f->key, "lr"))
+                continue;
+            config_text(s, f, config, value, sizeof(value));
+            n = snprintf(line, sizeof(line), "%s.%s=%s\n", s->name, f->key,
+                         value);
+            hash = XXH3_64bits_withSeed(line, (size_t)n, hash);
+        }
+    }
+    snprintf(out, 17, "%016llx", (unsigned long long)hash);
 }

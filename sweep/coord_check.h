@@ -1,7 +1,7 @@
 /* Runs a coordinate check: trains the model for a few steps at several sizes
  * and seeds, records activations, updates and gradients (coord_probe.h), and
- * judges each by its slope against the size (mup/coord.h).  coord_check_csv
- * judges what another framework recorded. */
+ * judges each by its slope against the size (mup/coord.h).  coord_csv.h judges
+ * what another framework recorded. */
 #ifndef SWEEP_COORD_CHECK_H
 #define SWEEP_COORD_CHECK_H
 
@@ -33,6 +33,7 @@ struct coord_result {
     int left_out;               /* quantities not measured at every size */
     struct coord_break wrong;
     char *names;
+    char *json; /* the text of coord.json */
 };
 
 struct coord_hooks {
@@ -58,14 +59,6 @@ int coord_check_run(const struct run_config *config,
                     const struct coord_options *options, const char *dir,
                     const struct coord_hooks *hooks, struct coord_result *out,
                     struct mup_error *err);
-
-/* The same verdict and files from a table with the columns width (or depth),
- * step, seed, name (or tensor), value and, optionally, quantity.  setup says
- * how it was made (grow, parametrization, depth); *options receives its sizes,
- * seeds and steps. */
-int coord_check_csv(const char *path, const struct mup_coord_setup *setup,
-                    const char *dir, struct coord_options *options,
-                    struct coord_result *out, struct mup_error *err);
 
 void coord_result_clear(struct coord_result *result);
 

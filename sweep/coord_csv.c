@@ -1,7 +1,10 @@
-/* The coordinate check on values that another framework recorded. */
+#include "sweep/coord_csv.h"
+
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "sweep/coord_series.h"
 #include "sweep/csv.h"
@@ -23,6 +26,8 @@ struct reader {
     struct columns column;
     const char *size_name; /* "width" or "depth" */
     struct numbers sizes, seeds;
+    /* by size and seed: whether any row has both */
+    unsigned char met[COORD_MAX_SIZES][MAX_SEEDS];
     struct coord_table table;
     int64_t last_step;
 };
@@ -30,37 +35,51 @@ struct reader {
 /* ---- columns --------------------------------------------------------------
  */
 
-/* Either of two names, the first one required where neither is there. */
-static int either(const struct csv *t, const char *a, const char *b, int *out,
-                  struct mup_error *err)
+/* The column of the sizes.  Where nobody says what grows, it is the width, or
+ * the depth where that alone is there. */
+static int find_size(struct reader *r, int *grow, struct mup_error *err)
 {
-    int rc = csv_column(t, b, 0, out, err);
+    int width, depth, rc = csv_column(&r->csv, "width", 0, &width, err);
 
-    return rc == MUP_OK && *out < 0 ? csv_column(t, a, 1, out, err) : rc;
+    if (rc == MUP_OK)
+        rc = csv_column(&r->csv, "depth", 0, &depth, err);
+    if (rc != MUP_OK)
+        return rc;
+    if (*grow == MUP_COORD_UNKNOWN)
+        *grow = width < 0 && depth >= 0 ? MUP_GROW_DEPTH : MUP_GROW_WIDTH;
+    r->size_name = *grow == MUP_GROW_DEPTH ? "depth" : "width";
+    if (*grow != MUP_GROW_DEPTH && width < 0 && depth >= 0)
+        return mup_fail(err, MUP_USAGE,
+                        "%s: %s is said to grow, but the table has a column "
+                        "'depth' and none 'width'",
+                        r->csv.path, mup_grow_name(*grow));
+    return csv_column(&r->csv, r->size_name, 1, &r->column.size, err);
+}
+
+/* "name", or else "tensor". */
+static int find_name(struct reader *r, struct mup_error *err)
+{
+    int name, tensor, rc = csv_column(&r->csv, "name", 0, &name, err);
+
+    if (rc == MUP_OK)
+        rc = csv_column(&r->csv, "tensor", 0, &tensor, err);
+    if (rc != MUP_OK)
+        return rc;
+    return csv_column(&r->csv, name < 0 && tensor >= 0 ? "tensor" : "name", 1,
+                      &r->column.name, err);
 }
 
 static int find_columns(struct reader *r, int *grow, struct mup_error *err)
 {
     struct columns *c = &r->column;
-    int depth, rc = csv_column(&r->csv, "depth", 0, &depth, err);
+    int rc = find_size(r, grow, err);
 
-    r->size_name = "width";
-    if (rc == MUP_OK)
-        rc = csv_column(&r->csv, "width", depth < 0, &c->size, err);
-    if (rc == MUP_OK && depth >= 0 &&
-        (c->size < 0 || *grow == MUP_GROW_DEPTH)) {
-        c->size = depth;
-        r->size_name = "depth";
-        *grow = MUP_GROW_DEPTH;
-    }
-    if (rc == MUP_OK && *grow == MUP_GROW_DEPTH && depth < 0)
-        rc = csv_column(&r->csv, "depth", 1, &c->size, err);
     if (rc == MUP_OK)
         rc = csv_column(&r->csv, "step", 1, &c->step, err);
     if (rc == MUP_OK)
         rc = csv_column(&r->csv, "seed", 0, &c->seed, err);
     if (rc == MUP_OK)
-        rc = either(&r->csv, "name", "tensor", &c->name, err);
+        rc = find_name(r, err);
     if (rc == MUP_OK)
         rc = csv_column(&r->csv, "quantity", 0, &c->quantity, err);
     if (rc == MUP_OK)
@@ -71,25 +90,33 @@ static int find_columns(struct reader *r, int *grow, struct mup_error *err)
 /* ---- sizes and seeds ------------------------------------------------------
  */
 
-static int index_of(const struct numbers *set, int64_t value)
+/* How many are smaller. */
+static int place_of(const struct numbers *set, int64_t value)
 {
-    for (int i = 0; i < set->n; i++)
-        if (set->value[i] == value)
-            return i;
-    return -1;
+    int lo = 0, hi = set->n;
+
+    while (lo < hi) {
+        int middle = (lo + hi) / 2;
+
+        if (set->value[middle] < value)
+            lo = middle + 1;
+        else
+            hi = middle;
+    }
+    return lo;
 }
 
 /* 0 where the set is full. */
 static int add_number(struct numbers *set, int64_t value)
 {
-    int at = set->n;
+    int at = place_of(set, value);
 
-    if (index_of(set, value) >= 0)
+    if (at < set->n && set->value[at] == value)
         return 1;
     if (set->n == set->max)
         return 0;
-    for (; at > 0 && set->value[at - 1] > value; at--)
-        set->value[at] = set->value[at - 1];
+    for (int i = set->n; i > at; i--)
+        set->value[i] = set->value[i - 1];
     set->value[at] = value;
     set->n++;
     return 1;
@@ -136,6 +163,20 @@ static int collect_axes(struct reader *r, struct mup_error *err)
 /* ---- values ---------------------------------------------------------------
  */
 
+static int unknown_quantity(const struct csv *t, int64_t row, const char *text,
+                            struct mup_error *err)
+{
+    char list[400] = "";
+    size_t used = 0;
+
+    for (int i = 0; i < MUP_QUANTITY_COUNT && used < sizeof(list); i++)
+        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+                                 i ? ", " : "", mup_quantity_name(i));
+    return mup_fail(err, MUP_USAGE,
+                    "%s:%" PRId64 ": unknown quantity '%.40s'; one of %s",
+                    t->path, csv_line(t, row), text, list);
+}
+
 static int parse_key(const struct reader *r, int64_t row,
                      struct coord_series *key, struct mup_error *err)
 {
@@ -143,6 +184,7 @@ static int parse_key(const struct reader *r, int64_t row,
     const char *name = csv_text(t, row, r->column.name);
     const char *quantity =
         r->column.quantity < 0 ? "" : csv_text(t, row, r->column.quantity);
+    const char *bad = csv_bad_name(name);
     int64_t line = csv_line(t, row), step;
     int rc = csv_int(t, row, r->column.step, &step, err);
 
@@ -157,23 +199,24 @@ static int parse_key(const struct reader *r, int64_t row,
         return mup_fail(err, MUP_USAGE,
                         "%s:%" PRId64 ": the name must have 1 to %d bytes",
                         t->path, line, COORD_NAME_BYTES - 1);
-    *key =
-        (struct coord_series){ .step = (int)step, .quantity = MUP_ACTIVATION };
+    if (*bad)
+        return mup_fail(err, MUP_USAGE, "%s:%" PRId64 ": the name holds %s",
+                        t->path, line, bad);
+    *key = (struct coord_series){ .step = (int)step,
+                                  .quantity = MUP_ACTIVATION,
+                                  .line = line };
     snprintf(key->name, sizeof(key->name), "%s", name);
     if (*quantity)
         key->quantity =
             mup_name_find(mup_quantity_name, MUP_QUANTITY_COUNT, quantity);
-    if (key->quantity < 0)
-        return mup_fail(
-            err, MUP_USAGE,
-            "%s:%" PRId64 ": unknown quantity '%.40s'; one of "
-            "activation, stream, attention_logits, router_logits, "
-            "output_logits, gated_activation, update, dot_update, propagated, "
-            "propagated_logits, change, gradient, dot_gradient, gate_spread, "
-            "load, "
-            "statistic",
-            t->path, line, quantity);
-    return MUP_OK;
+    return key->quantity < 0 ? unknown_quantity(t, row, quantity, err) : MUP_OK;
+}
+
+/* Every series needs all cells, so that the first more than the rows can fill
+ * leaves one of those before it with a hole, which is named in the end. */
+static int is_full(const struct reader *r)
+{
+    return (int64_t)r->table.n * r->sizes.n * r->seeds.n > r->csv.rows;
 }
 
 static int read_row(struct reader *r, int64_t row, struct mup_error *err)
@@ -181,7 +224,7 @@ static int read_row(struct reader *r, int64_t row, struct mup_error *err)
     struct coord_series key, *s;
     int64_t size, seed;
     double value;
-    int cell, rc = parse_key(r, row, &key, err);
+    int at_size, at_seed, cell, rc = parse_key(r, row, &key, err);
 
     if (rc == MUP_OK)
         rc = csv_int(&r->csv, row, r->column.size, &size, err);
@@ -191,8 +234,13 @@ static int read_row(struct reader *r, int64_t row, struct mup_error *err)
         rc = csv_real_or_nan(&r->csv, row, r->column.value, &value, err);
     if (rc != MUP_OK)
         return rc;
-    cell = index_of(&r->seeds, seed) * r->sizes.n + index_of(&r->sizes, size);
-    s = coord_table_find(&r->table, key.name, key.quantity, key.step);
+    at_size = place_of(&r->sizes, size);
+    at_seed = place_of(&r->seeds, seed);
+    r->met[at_size][at_seed] = 1;
+    cell = at_seed * r->sizes.n + at_size;
+    s = coord_table_find(&r->table, key.name, key.step);
+    if (!s && is_full(r))
+        return MUP_OK;
     if (s && (s->quantity != key.quantity || s->have[cell]))
         return mup_fail(err, MUP_USAGE,
                         "%s:%" PRId64 ": '%s' at step %d, %s %" PRId64
@@ -211,13 +259,8 @@ static int seeds_of(const struct reader *r, int size)
 {
     int n = 0;
 
-    for (int k = 0; k < r->seeds.n; k++) {
-        int found = 0;
-
-        for (int i = 0; i < r->table.n && !found; i++)
-            found = r->table.series[i].have[k * r->sizes.n + size];
-        n += found;
-    }
+    for (int k = 0; k < r->seeds.n; k++)
+        n += r->met[size][k];
     return n;
 }
 
@@ -263,6 +306,24 @@ static int read_all(struct reader *r, int *grow, struct mup_error *err)
     return rc == MUP_OK ? check_complete(r, err) : rc;
 }
 
+/* 'coord.json' is no name for a table, but nobody shall lose one by it. */
+static int check_place(const char *path, const char *dir, struct mup_error *err)
+{
+    struct stat table, result;
+    char to[1100];
+
+    if (!dir)
+        return MUP_OK;
+    snprintf(to, sizeof(to), "%s/coord.json", dir);
+    if (stat(path, &table) || stat(to, &result) ||
+        table.st_dev != result.st_dev || table.st_ino != result.st_ino)
+        return MUP_OK;
+    return mup_fail(err, MUP_USAGE,
+                    "the result would replace the table '%s'; choose another "
+                    "folder",
+                    path);
+}
+
 int coord_check_csv(const char *path, const struct mup_coord_setup *setup,
                     const char *dir, struct coord_options *options,
                     struct coord_result *out, struct mup_error *err)
@@ -280,7 +341,9 @@ int coord_check_csv(const char *path, const struct mup_coord_setup *setup,
         return mup_fail(err, MUP_SYSTEM, "out of memory for '%s'", path);
     r->sizes.max = COORD_MAX_SIZES;
     r->seeds.max = MAX_SEEDS;
-    rc = csv_open(path, &r->csv, err);
+    rc = check_place(path, dir, err);
+    if (rc == MUP_OK)
+        rc = csv_open(path, &r->csv, err);
     if (rc == MUP_OK)
         rc = read_all(r, &o.grow, err);
     if (rc == MUP_OK) {

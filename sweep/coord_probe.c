@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/trainer.h"
+#include "sweep/coord_name.h"
 
 /* Gradients are looked at in so many first steps. */
 #define GRADIENT_STEPS 2
@@ -116,14 +117,11 @@ static int describe_tensors(struct probe *p, struct mup_error *err)
         const struct param *q = &params->list[i];
         struct tensor *t = &p->tensor[i];
         struct mup_scale scale;
-        char *end = NULL;
+        size_t n;
+        const char *block = coord_name_block(q->name, &n);
 
-        t->layer = -1;
-        t->tail = q->name;
-        if (!strncmp(q->name, "blocks.", 7)) {
-            t->layer = (int)strtol(q->name + 7, &end, 10);
-            t->tail = end + 1;
-        }
+        t->layer = block ? (int)strtol(block, NULL, 10) : -1;
+        t->tail = coord_name_tail(q->name);
         t->falls = gradient_falls(p, q, t->tail);
         rc = mup_scale(&rules, &q->shape, &scale, err);
         if (rc == MUP_OK)
@@ -309,7 +307,7 @@ static void on_activation(void *context, int layer, const char *name,
     p->trainer.be.ops->embed(&p->trainer.be, y,
                              part(p, p->delta, params->embed), p->trainer.input,
                              params->list[params->embed].forward);
-    report(p, layer, "embed.update", MUP_UPDATE, rms(p, y));
+    report(p, layer, "embed.update", MUP_INPUT_UPDATE, rms(p, y));
 }
 
 static void on_attention_logits(void *context, int layer, double value)

@@ -1,68 +1,108 @@
 #include "sweep/coord_series.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "model/file.h"
 #include "sweep/coord_break.h"
+#include "sweep/coord_name.h"
+#include "sweep/csv.h"
 
 /* ---- the table ------------------------------------------------------------
  */
 
-static int is_it(const struct coord_series *s, const char *name, int step)
+/* The slot of a name and step, or the free one where they belong. */
+static int *slot_of(const struct coord_table *t, const char *name, int step)
 {
-    return s->step == step && !strcmp(s->name, name);
+    size_t mask = (size_t)t->n_slots - 1;
+    size_t at = XXH3_64bits_withSeed(name, strlen(name), (XXH64_hash_t)step);
+
+    for (;; at++) {
+        int *slot = &t->slot[at & mask];
+
+        if (!*slot || (t->series[*slot - 1].step == step &&
+                       !strcmp(t->series[*slot - 1].name, name)))
+            return slot;
+    }
 }
 
-struct coord_series *coord_table_find(struct coord_table *t, const char *name,
-                                      int quantity, int step)
+static void fill_slots(struct coord_table *t)
+{
+    memset(t->slot, 0, (size_t)t->n_slots * sizeof(*t->slot));
+    for (int i = 0; i < t->n; i++)
+        *slot_of(t, t->series[i].name, t->series[i].step) = i + 1;
+}
+
+/* Room for one more; at most half of the slots are taken. */
+static int grow(struct coord_table *t)
+{
+    int room = t->capacity ? 2 * t->capacity : 256;
+    struct coord_series *series;
+    int *slot;
+
+    if (t->n < t->capacity)
+        return 1;
+    series = realloc(t->series, (size_t)room * sizeof(*series));
+    if (!series)
+        return 0;
+    memset(series + t->n, 0, (size_t)(room - t->n) * sizeof(*series));
+    t->series = series;
+    slot = realloc(t->slot, 2 * (size_t)room * sizeof(*slot));
+    if (!slot)
+        return 0;
+    t->slot = slot;
+    t->n_slots = 2 * room;
+    t->capacity = room;
+    fill_slots(t);
+    return 1;
+}
+
+struct coord_series *coord_table_find(const struct coord_table *t,
+                                      const char *name, int step)
+{
+    int at = t->n_slots ? *slot_of(t, name, step) : 0;
+
+    return at ? &t->series[at - 1] : NULL;
+}
+
+/* NULL: no memory. */
+static struct coord_series *add_series(struct coord_table *t,
+                                       const struct coord_series *key)
 {
     size_t cells = (size_t)t->n_sizes * (size_t)t->n_seeds;
+    double *value = malloc(cells * (sizeof(*value) + 1));
     struct coord_series *s;
 
-    for (int i = 0; i < t->n; i++) {
-        int at = (t->next + i) % t->n;
-
-        if (is_it(&t->series[at], name, step)) {
-            t->next = at;
-            return &t->series[at];
-        }
-    }
-    if (t->n == t->capacity) {
-        int grown = t->capacity ? 2 * t->capacity : 256;
-
-        s = realloc(t->series, (size_t)grown * sizeof(*s));
-        if (!s)
-            return NULL;
-        t->series = s;
-        t->capacity = grown;
-    }
-    s = &t->series[t->n];
-    s->value = malloc(cells * (sizeof(double) + 1));
-    if (!s->value)
+    if (!value || !grow(t)) {
+        free(value);
         return NULL;
-    s->have = (unsigned char *)(s->value + cells);
+    }
+    assert(t->series && t->slot); /* as there is room */
+    s = &t->series[t->n];
+    *s = *key;
+    s->seen = 0;
+    s->value = value;
+    s->have = (unsigned char *)(value + cells);
     memset(s->have, 0, cells);
     for (size_t i = 0; i < cells; i++)
         s->value[i] = NAN;
-    snprintf(s->name, sizeof(s->name), "%s", name);
-    s->quantity = quantity;
-    s->step = step;
-    s->seen = 0;
-    t->next = t->n++;
+    *slot_of(t, key->name, key->step) = ++t->n;
     return s;
 }
 
 int coord_table_put(struct coord_table *t, const struct coord_series *key,
                     int cell, double value, struct mup_error *err)
 {
-    struct coord_series *s =
-        coord_table_find(t, key->name, key->quantity, key->step);
+    struct coord_series *s = coord_table_find(t, key->name, key->step);
 
+    if (!s)
+        s = add_series(t, key);
     if (!s)
         return mup_fail(err, MUP_SYSTEM, "out of memory while recording");
     s->value[cell] = value;
@@ -87,7 +127,8 @@ int coord_table_drop_partial(struct coord_table *t)
     }
     dropped = t->n - kept;
     t->n = kept;
-    t->next = 0;
+    if (dropped)
+        fill_slots(t);
     return dropped;
 }
 
@@ -96,97 +137,8 @@ void coord_table_clear(struct coord_table *t)
     for (int i = 0; i < t->n; i++)
         free(t->series[i].value);
     free(t->series);
+    free(t->slot);
     *t = (struct coord_table){ 0 };
-}
-
-/* ---- the verdict ----------------------------------------------------------
- */
-
-void coord_result_clear(struct coord_result *result)
-{
-    free(result->rows);
-    free(result->names);
-    memset(result, 0, sizeof(*result));
-}
-
-static int judge_rows(const struct coord_table *t,
-                      const struct mup_coord_setup *setup,
-                      struct mup_coord_row *rows, char *names,
-                      struct mup_error *err)
-{
-    int rc = MUP_OK;
-
-    for (int i = 0; !rc && i < t->n; i++) {
-        const struct coord_series *s = &t->series[i];
-        char *name = names + (size_t)i * COORD_NAME_BYTES;
-
-        snprintf(name, COORD_NAME_BYTES, "%s", s->name);
-        rows[i].name = name;
-        rows[i].quantity = s->quantity;
-        rows[i].step = s->step;
-        rc = mup_coord_judge(&rows[i], setup, s->value, err);
-    }
-    return rc;
-}
-
-/* On failure out may hold memory; its owner clears it. */
-static int judge(const struct coord_table *t,
-                 const struct mup_coord_setup *setup, struct coord_result *out,
-                 struct mup_error *err)
-{
-    int worst = -1, rc;
-
-    out->rows = calloc((size_t)t->n + 1, sizeof(*out->rows));
-    out->names = calloc((size_t)t->n + 1, COORD_NAME_BYTES);
-    if (!out->rows || !out->names)
-        return mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
-    rc = judge_rows(t, setup, out->rows, out->names, err);
-    if (rc)
-        return rc;
-    out->n_rows = t->n;
-    out->verdict = mup_coord_overall(out->rows, t->n, &worst);
-    out->worst = worst;
-    return MUP_OK;
-}
-
-int coord_conclude(struct coord_table *t, const struct coord_origin *origin,
-                   const char *dir, struct coord_result *out,
-                   struct mup_error *err)
-{
-    const struct coord_options *o = origin->options;
-    const struct mup_config *mup = &origin->config->mup;
-    struct coord_result result = { .worst = -1, .wrong = { .found = -1 } };
-    double size[COORD_MAX_SIZES];
-    const struct mup_coord_setup setup = {
-        .size = size,
-        .n_sizes = o->n_sizes,
-        .n_seeds = (int)o->seeds,
-        .grow = o->grow,
-        .parametrization = mup->parametrization,
-        .depth = mup->depth,
-    };
-    int rc;
-
-    for (int i = 0; i < o->n_sizes; i++)
-        size[i] = (double)o->sizes[i];
-    result.left_out = coord_table_drop_partial(t);
-    rc = judge(t, &setup, &result, err);
-    if (!rc && !origin->csv && mup->broken) {
-        result.wrong.broken = mup->broken;
-        rc = coord_break_find(origin->config, o, &result, &result.wrong.found,
-                              err);
-    }
-    if (!rc)
-        rc = file_make_dirs(dir, err);
-    if (!rc)
-        rc = coord_write_json(t, origin, &result, dir, err);
-    if (!rc)
-        rc = coord_write_csv(t, origin, dir, err);
-    if (rc)
-        coord_result_clear(&result);
-    else
-        *out = result;
-    return rc;
 }
 
 /* ---- result files ---------------------------------------------------------
@@ -210,13 +162,13 @@ static json_t *row_json(const struct coord_table *t,
             sum += s->value[k * t->n_sizes + i];
         json_array_append_new(mean, real(sum / t->n_seeds));
     }
-    return json_pack("{s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:s, s:s, s:o}",
-                     "name", row->name, "quantity",
-                     mup_quantity_name(row->quantity), "step", row->step,
-                     "slope", real(row->slope), "lo", real(row->slope_lo), "hi",
-                     real(row->slope_hi), "expected", real(row->expected),
-                     "verdict", mup_verdict_name(row->verdict), "cause",
-                     row->cause ? row->cause : "", "mean", mean);
+    return json_pack(
+        "{s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o}", "name",
+        row->name, "quantity", mup_quantity_name(row->quantity), "step",
+        row->step, "slope", real(row->slope), "lo", real(row->slope_lo), "hi",
+        real(row->slope_hi), "expected", real(row->expected), "off",
+        real(row->off), "verdict", mup_verdict_name(row->verdict), "cause",
+        row->cause ? row->cause : "", "mean", mean);
 }
 
 static json_t *sizes_json(const struct coord_options *o)
@@ -260,23 +212,14 @@ static void put_origin(json_t *json, const struct coord_origin *origin,
                       "text", mup_break_text(c->mup.broken), "found", found));
 }
 
-int coord_write_json(const struct coord_table *t,
+/* result->json */
+static int make_json(const struct coord_table *t,
                      const struct coord_origin *origin,
-                     const struct coord_result *result, const char *dir,
-                     struct mup_error *err)
+                     struct coord_result *result, struct mup_error *err)
 {
-    static const char *const overall[] = {
-        [MUP_VERDICT_OK] = "PASS",
-        [MUP_VERDICT_EXPECTED] = "PASS",
-        [MUP_VERDICT_FAIL] = "FAIL",
-        [MUP_VERDICT_INCONCLUSIVE] = "INCONCLUSIVE",
-    };
     const struct coord_options *o = origin->options;
     int p = origin->config->mup.parametrization;
     json_t *rows = json_array(), *json;
-    struct file_replace f;
-    char path[1100];
-    int rc;
 
     for (int i = 0; i < result->n_rows; i++)
         json_array_append_new(rows,
@@ -284,27 +227,39 @@ int coord_write_json(const struct coord_table *t,
     json = json_pack(
         "{s:s?, s:s, s:s, s:I, s:I, s:i, s:s?, s:i, s:o}", "parametrization",
         p == MUP_COORD_UNKNOWN ? NULL : mup_parametrization_name(p), "verdict",
-        overall[result->verdict], "grow", mup_grow_name(o->grow), "seeds",
-        (json_int_t)o->seeds, "steps", (json_int_t)o->steps, "ruleset",
+        mup_coord_overall_name(result->verdict), "grow", mup_grow_name(o->grow),
+        "seeds", (json_int_t)o->seeds, "steps", (json_int_t)o->steps, "ruleset",
         MUP_RULESET_VERSION, "worst",
         result->worst >= 0 ? result->rows[result->worst].name : NULL,
         "left_out", result->left_out, "rows", rows);
-    snprintf(path, sizeof(path), "%s/coord.json", dir);
-    if (json)
+    if (json) {
         put_origin(json, origin, result);
-    rc = json ? file_replace_open(path, &f, err)
-              : mup_fail(err, MUP_SYSTEM, "out of memory for '%s'", path);
-    if (!rc) {
-        (void)json_dumpf(json, f.out, JSON_INDENT(1)); /* commit checks */
-        rc = file_replace_commit(&f, err);
+        result->json = json_dumps(json, JSON_INDENT(1));
     }
     json_decref(json);
-    return rc;
+    if (!result->json)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for coord.json");
+    return MUP_OK;
 }
 
-int coord_write_csv(const struct coord_table *t,
-                    const struct coord_origin *origin, const char *dir,
-                    struct mup_error *err)
+static int write_json(const struct coord_result *result, const char *dir,
+                      struct mup_error *err)
+{
+    struct file_replace f;
+    char path[1100];
+    int rc;
+
+    snprintf(path, sizeof(path), "%s/coord.json", dir);
+    rc = file_replace_open(path, &f, err);
+    if (rc)
+        return rc;
+    fputs(result->json, f.out); /* commit checks */
+    return file_replace_commit(&f, err);
+}
+
+static int write_csv(const struct coord_table *t,
+                     const struct coord_origin *origin, const char *dir,
+                     struct mup_error *err)
 {
     const struct coord_options *o = origin->options;
     struct file_replace f;
@@ -322,34 +277,113 @@ int coord_write_csv(const struct coord_table *t,
 
         for (int c = 0; c < t->n_sizes * t->n_seeds; c++) {
             format_real(s->value[c], value, sizeof(value));
-            fprintf(f.out, "%s,%s,%d,%" PRId64 ",%d,%s\n", s->name,
+            csv_put_text(f.out, s->name);
+            fprintf(f.out, ",%s,%d,%" PRId64 ",%" PRId64 ",%s\n",
                     mup_quantity_name(s->quantity), s->step,
-                    o->sizes[c % t->n_sizes], c / t->n_sizes,
+                    o->sizes[c % t->n_sizes],
+                    origin->config->train.seed + c / t->n_sizes,
                     isfinite(s->value[c]) ? value : "");
         }
     }
     return file_replace_commit(&f, err);
 }
 
-void coord_config_hash(const struct run_config *config, char out[17])
+/* A table is not written again: it may lie there, with other columns. */
+static int write_files(const struct coord_table *t,
+                       const struct coord_origin *origin,
+                       const struct coord_result *result, const char *dir,
+                       struct mup_error *err)
 {
-    XXH64_hash_t hash = 0;
+    int rc = file_make_dirs(dir, err);
 
-    for (const struct section *s = run_schema.sections; s->name; s++) {
-        for (const struct field *f = s->fields; f->key; f++) {
-            char line[2 * FIELD_TEXT_BYTES + CONFIG_KEY_BYTES];
-            char value[FIELD_TEXT_BYTES + 32];
-            int n;
+    if (!rc)
+        rc = write_json(result, dir, err);
+    if (!rc && !origin->csv)
+        rc = write_csv(t, origin, dir, err);
+    return rc;
+}
 
-            if (f->role != ROLE_TRANSFER && f->role != ROLE_FIXED)
-                continue;
-            if (!strcmp(s->name, "train") && !strcmp(f->key, "lr"))
-                continue;
-            config_text(s, f, config, value, sizeof(value));
-            n = snprintf(line, sizeof(line), "%s.%s=%s\n", s->name, f->key,
-                         value);
-            hash = XXH3_64bits_withSeed(line, (size_t)n, hash);
-        }
+/* ---- the verdict ----------------------------------------------------------
+ */
+
+/* path: of the table that the series come from, or NULL. */
+static int judge_rows(const struct coord_table *t, const char *path,
+                      const struct mup_coord_setup *setup,
+                      struct coord_result *out, struct mup_error *err)
+{
+    struct mup_coord_row *rows = out->rows;
+    int rc = MUP_OK;
+
+    for (int i = 0; !rc && i < t->n; i++) {
+        const struct coord_series *s = &t->series[i];
+        char *name = out->names + (size_t)i * COORD_NAME_BYTES;
+
+        snprintf(name, COORD_NAME_BYTES, "%s", s->name);
+        rows[i].name = name;
+        rows[i].quantity = s->quantity;
+        rows[i].step = s->step;
+        rows[i].in_block = coord_name_in_block(name);
+        rc = mup_coord_judge(&rows[i], setup, s->value, err);
+        if (rc && path)
+            mup_error_prefix(err, "%s:%" PRId64 ": ", path, s->line);
     }
-    snprintf(out, 17, "%016llx", (unsigned long long)hash);
+    return rc;
+}
+
+/* On failure out may hold memory; its owner clears it. */
+static int judge(const struct coord_table *t, const char *path,
+                 const struct mup_coord_setup *setup, struct coord_result *out,
+                 struct mup_error *err)
+{
+    int worst = -1, rc;
+
+    out->rows = calloc((size_t)t->n + 1, sizeof(*out->rows));
+    out->names = calloc((size_t)t->n + 1, COORD_NAME_BYTES);
+    if (!out->rows || !out->names)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
+    rc = judge_rows(t, path, setup, out, err);
+    if (rc)
+        return rc;
+    out->n_rows = t->n;
+    out->verdict = mup_coord_overall(out->rows, t->n, &worst);
+    out->worst = worst;
+    return MUP_OK;
+}
+
+int coord_conclude(struct coord_table *t, const struct coord_origin *origin,
+                   const char *dir, struct coord_result *out,
+                   struct mup_error *err)
+{
+    const struct coord_options *o = origin->options;
+    const struct mup_config *mup = &origin->config->mup;
+    struct coord_result result = { .worst = -1, .wrong = { .found = -1 } };
+    double size[COORD_MAX_SIZES];
+    const struct mup_coord_setup setup = {
+        .size = size,
+        .n_sizes = o->n_sizes,
+        .n_seeds = (int)o->seeds,
+        .grow = o->grow,
+        .parametrization = mup->parametrization,
+        .depth = mup->depth,
+    };
+    int rc;
+
+    for (int i = 0; i < o->n_sizes; i++)
+        size[i] = (double)o->sizes[i];
+    result.left_out = coord_table_drop_partial(t);
+    rc = judge(t, origin->csv, &setup, &result, err);
+    if (!rc && !origin->csv && mup->broken) {
+        result.wrong.broken = mup->broken;
+        rc = coord_break_find(origin->config, o, &result, &result.wrong.found,
+                              err);
+    }
+    if (!rc)
+        rc = make_json(t, origin, &result, err);
+    if (!rc && dir)
+        rc = write_files(t, origin, &result, dir, err);
+    if (rc)
+        coord_result_clear(&result);
+    else
+        *out = result;
+    return rc;
 }

@@ -5,8 +5,8 @@
  *   {"parametrization":"mup","verdict":"PASS|FAIL|INCONCLUSIVE",
  *    "grow":"width","widths":[32,64],"seeds":3,"steps":5,...
  *    "rows":[{"name":"blocks.0.attn.out","quantity":"activation","step":2,
- *             "slope":0.01,"lo":-0.02,"hi":0.04,"expected":0,"verdict":"ok",
- *             "cause":"","mean":[one per size]}]}
+ *             "slope":0.01,"lo":-0.02,"hi":0.04,"expected":0,"off":0,
+ *             "verdict":"ok","cause":"","mean":[one per size]}]}
  * coord.csv: name,quantity,step,width (or depth),seed,value
  *
  * docs/formats.md has all members. */
@@ -21,7 +21,8 @@ struct coord_series {
     char name[COORD_NAME_BYTES];
     int quantity;
     int step;
-    int seen; /* how many values were put */
+    int64_t line; /* of a table, where it first appears */
+    int seen;     /* how many values were put */
     double *value;
     unsigned char *have; /* which; behind the values */
 };
@@ -31,13 +32,15 @@ struct coord_table {
     int n_sizes, n_seeds;
     struct coord_series *series; /* in order of appearance */
     int n, capacity;
-    int next; /* where the next search begins: rows come in runs */
+    int *slot;   /* 1 + index, by the hash of name and step; 0 is free */
+    int n_slots; /* a power of two */
 };
 
-/* The series of a name and step, made if there is none; NULL: no memory. */
-struct coord_series *coord_table_find(struct coord_table *t, const char *name,
-                                      int quantity, int step);
-/* MUP_SYSTEM for lack of memory. */
+/* The series of a name and step, or NULL. */
+struct coord_series *coord_table_find(const struct coord_table *t,
+                                      const char *name, int step);
+/* Into the series of key, made if there is none.  MUP_SYSTEM for lack of
+ * memory. */
 int coord_table_put(struct coord_table *t, const struct coord_series *key,
                     int cell, double value, struct mup_error *err);
 /* Leave out the series that were not measured everywhere although their
@@ -52,15 +55,8 @@ struct coord_origin {
     const char *csv; /* that they came from, or NULL */
 };
 
-int coord_write_json(const struct coord_table *t,
-                     const struct coord_origin *origin,
-                     const struct coord_result *result, const char *dir,
-                     struct mup_error *err);
-int coord_write_csv(const struct coord_table *t,
-                    const struct coord_origin *origin, const char *dir,
-                    struct mup_error *err);
-
-/* Judge every series, write both files and fill *out. */
+/* Judge every series, write dir/coord.json and, of a check of our own,
+ * coord.csv (dir NULL: nothing), and fill *out. */
 int coord_conclude(struct coord_table *t, const struct coord_origin *origin,
                    const char *dir, struct coord_result *out,
                    struct mup_error *err);

@@ -482,3 +482,30 @@ int csv_int(const struct csv *t, int64_t row, int column, int64_t *out,
                    why.text);
     return no_number(t, row, column, why.text, err);
 }
+
+/* ---- writing --------------------------------------------------------------
+ */
+
+void csv_put_text(FILE *out, const char *text)
+{
+    if (!strpbrk(text, ",\"\r\n") && *text != '#') {
+        fputs(text, out);
+        return;
+    }
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"')
+            fputc('"', out);
+        fputc(*text, out);
+    }
+    fputc('"', out);
+}
+
+/* Those of ASCII, and U+0080 to U+009F in UTF-8. */
+const char *csv_bad_name(const char *name)
+{
+    for (const unsigned char *p = (const unsigned char *)name; *p; p++)
+        if (*p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
+            return "a line break or another control character";
+    return "";
+}

@@ -24,6 +24,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "mup/mup.h"
 
@@ -75,5 +76,13 @@ int csv_real_or_nan(const struct csv *t, int64_t row, int column, double *out,
 /* A whole number; 1.0 and 1e3 are whole too. */
 int csv_int(const struct csv *t, int64_t row, int column, int64_t *out,
             struct mup_error *err);
+
+/* Write a cell: in quotes where it holds a comma, a quote or a line break, or
+ * begins like a comment. */
+void csv_put_text(FILE *out, const char *text);
+
+/* Why a name cannot be shown, "" if it can; names go into data files, scripts
+ * and onto the terminal. */
+const char *csv_bad_name(const char *name);
 
 #endif

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "model/file.h"
+#include "sweep/csv.h"
 #include "sweep/driver.h"
 
 struct export
@@ -16,20 +17,10 @@ struct export
     int64_t n;
 };
 
-/* A field of RFC 4180: quoted where it holds a comma, quote or newline. */
 static void put_text(FILE *out, const char *text)
 {
-    if (!strpbrk(text, ",\"\r\n")) {
-        fprintf(out, ",%s", text);
-        return;
-    }
-    fputs(",\"", out);
-    for (; *text; text++) {
-        if (*text == '"')
-            fputc('"', out);
-        fputc(*text, out);
-    }
-    fputc('"', out);
+    fputc(',', out);
+    csv_put_text(out, text);
 }
 
 /* NaN is an empty field. */

@@ -380,7 +380,7 @@ static void check_coordinates(struct context *c)
     stale(c, why + used, sizeof(why) - used);
     if (why[used])
         say_check(c, why);
-    if (strcmp(e->coord.verdict, "PASS") != 0)
+    if (strcmp(e->coord.verdict, mup_coord_overall_name(MUP_VERDICT_OK)) != 0)
         say(c, "M071", NULL, "coordinate check under '%s': %s",
             mup_parametrization_name(p), e->coord.verdict);
 }

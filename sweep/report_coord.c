@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "model/file.h"
+#include "mup/coord.h"
 #include "sweep/report_files.h"
 
 #define MAX_ROWS 12 /* of the summary */
@@ -31,32 +32,23 @@ static double number(const json_t *o, const char *key)
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-/* FAIL > inconclusive > expected > ok. */
-static int severity(const json_t *row)
+static int verdict_of(const json_t *row)
 {
-    static const char *const names[] = { "ok", "expected", "inconclusive",
-                                         "FAIL" };
+    int verdict = mup_name_find(mup_verdict_name, MUP_VERDICT_COUNT,
+                                text(row, "verdict"));
 
-    for (int i = 3; i > 0; i--)
-        if (!strcmp(text(row, "verdict"), names[i]))
-            return i;
-    return 0;
+    return verdict < 0 ? MUP_VERDICT_INCONCLUSIVE : verdict;
 }
 
-/* How far the slope is from what theory expects; a quantity that died or
- * exploded has no slope and is the worst. */
-static double distance(const json_t *row)
-{
-    double d = fabs(number(row, "slope") - number(row, "expected"));
-
-    return isfinite(d) ? d : INFINITY;
-}
-
+/* As libmup orders rows; one that died or exploded is farthest off. */
 static int worse(const json_t *a, const json_t *b)
 {
-    if (severity(a) != severity(b))
-        return severity(a) > severity(b);
-    return distance(a) > distance(b);
+    const struct mup_coord_row p = { .verdict = verdict_of(a),
+                                     .off = number(a, "off") };
+    const struct mup_coord_row q = { .verdict = verdict_of(b),
+                                     .off = number(b, "off") };
+
+    return mup_coord_worse(&p, &q);
 }
 
 /* ---- summary --------------------------------------------------------------
@@ -98,20 +90,19 @@ static json_t *worst_rows(const json_t *rows)
 
 static json_t *summary(const json_t *check)
 {
-    static const char *const names[] = { "ok", "expected", "inconclusive",
-                                         "FAIL" };
     const json_t *rows = json_object_get(check, "rows");
     json_t *out = json_object(), *counts = json_object();
     static const char *const copied[] = {
         "parametrization", "verdict", "grow", "widths",
         "seeds",           "steps",   "lr",   "worst"
     };
-    int count[4] = { 0 };
+    int count[MUP_VERDICT_COUNT] = { 0 };
 
     for (size_t i = 0; i < json_array_size(rows); i++)
-        count[severity(json_array_get(rows, i))]++;
-    for (int i = 0; i < 4; i++)
-        json_object_set_new(counts, names[i], json_integer(count[i]));
+        count[verdict_of(json_array_get(rows, i))]++;
+    for (int i = 0; i < MUP_VERDICT_COUNT; i++)
+        json_object_set_new(counts, mup_verdict_name(i),
+                            json_integer(count[i]));
     for (size_t i = 0; i < sizeof(copied) / sizeof(*copied); i++) {
         json_t *v = json_object_get(check, copied[i]);
 
@@ -166,7 +157,8 @@ static struct panels choose_panels(const json_t *const *check, int n)
     const json_t *decides[MAX_CHECKS] = { NULL };
 
     for (int k = 0; k < n; k++)
-        if (strcmp(text(check[k], "verdict"), "PASS"))
+        if (strcmp(text(check[k], "verdict"),
+                   mup_coord_overall_name(MUP_VERDICT_OK)))
             decides[k] = worst_row(check[k], NULL);
     for (int q = 0; q < N_QUANTITIES; q++) {
         const json_t *row = NULL;

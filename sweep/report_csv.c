@@ -51,7 +51,7 @@ static int check_label(const struct report_data *d, const struct csv *t,
                        int64_t row, const char *label, struct mup_error *err)
 {
     const long long line = csv_line(t, row);
-    const char *bad = report_data_bad_name(label), *word = d->axes.by.word;
+    const char *bad = csv_bad_name(label), *word = d->axes.by.word;
 
     if (!*label)
         return mup_fail(err, MUP_USAGE,

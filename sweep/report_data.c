@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "model/config.h"
+#include "sweep/csv.h"
 #include "sweep/store.h"
 
 #define MIN_RATES 3 /* of a slice that can show a curve */
@@ -60,14 +61,6 @@ static int take_value(const struct trial *t, const char *key,
                     (long long)t->id, key, *out);
 }
 
-const char *report_data_bad_name(const char *name)
-{
-    for (const unsigned char *p = (const unsigned char *)name; *p; p++)
-        if (*p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
-            return "a line break or another control character";
-    return "";
-}
-
 int report_data_group(struct report_data *d, const char *name)
 {
     for (int i = 0; i < d->n_groups; i++)
@@ -87,8 +80,7 @@ static int take_group(struct report_data *d, const struct run_config *config,
     char text[FIELD_TEXT_BYTES];
 
     config_text(s, f, config, text, sizeof(text));
-    if (!*text || strlen(text) >= REPORT_NAME_BYTES ||
-        *report_data_bad_name(text))
+    if (!*text || strlen(text) >= REPORT_NAME_BYTES || *csv_bad_name(text))
         return mup_fail(err, MUP_USAGE,
                         "--by: a value of '%s' makes no name of a group; one "
                         "has 1 to %d bytes and no control character",

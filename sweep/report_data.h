@@ -63,9 +63,6 @@ int report_main_group(const struct axes_by *by,
 
 /* The number of a group, added where it is new; -1 where there is no room. */
 int report_data_group(struct report_data *d, const char *name);
-/* Why a name cannot be shown, "" if it can; names go into data files, scripts
- * and onto the terminal. */
-const char *report_data_bad_name(const char *name);
 void report_data_close(struct report_data *d);
 
 /* The logged steps of a run folder, {0} where there are none.  A step that a

@@ -126,6 +126,14 @@ t "falling widths are refused" 2 'rising order' \
     "$m" coord-check $tiny --widths 64,32
 t "a width that heads do not divide is refused" 2 'widths: .*multiple' \
     "$m" coord-check $tiny --widths 32,40
+for grow in width head_size; do
+    t "a width that no model can have is refused, $grow" 2 \
+        'widths: model.width: 2305843009213693952 is outside' \
+        "$m" coord-check $tiny --grow $grow --widths 64,2305843009213693952 -n
+done
+t "a depth that no model can have is refused" 2 \
+    'depths: model.layers: 9223372036854775807 is outside' \
+    "$m" coord-check $tiny --depths 2,9223372036854775807 -n
 t "depths and widths do not grow at once" 2 'widths: depth grows here' \
     "$m" coord-check $tiny --depths 2,4 --widths 32,64
 t "an unknown wrong rule is refused" 2 "no wrong rule 'nope'" \
@@ -451,6 +459,23 @@ t "a table of another trainer passes" 0 'PASS  acts.csv, widths 64,128, 1 seed' 
     "$m" coord-check --csv acts.csv
 t "... and leaves its result beside it" 0 '"csv": "acts.csv"' \
     cat acts-coord/coord.json
+cp acts.csv dry.csv
+t "coord-check of a table judges without writing" 0 \
+    'nothing is written into dry-coord' "$m" coord-check --csv dry.csv -n
+t "... also as JSON" 0 '"verdict": "PASS"' \
+    "$m" coord-check --csv dry.csv -n --json
+t "... and leaves nothing" 1 '' test -e dry-coord
+mkdir own && printf 'width,step,seed,name,value\n64,1,7,m,1\n128,1,7,m,1\n' \
+    >own/coord.csv && cp own/coord.csv own.csv
+t "a table beside its result is judged" 0 'results in own \(coord.json\)' \
+    "$m" coord-check --csv own/coord.csv -o own
+t "... and stays as it was" 0 '' cmp own.csv own/coord.csv
+printf 'depth,step,name,value\n2,1,m,1\n4,1,m,1\n' >depths.csv
+t "a table of depths does not grow in width" 2 \
+    "head_size is said to grow, but the table has a column 'depth'" \
+    "$m" coord-check --csv depths.csv --grow head_size
+t "... but in depth" 0 'PASS  depths.csv, layers 2,4' \
+    "$m" coord-check --csv depths.csv
 printf '64,2,mlp,1\n' >>acts.csv
 t "a table with holes is refused" 2 'no value at width 128, seed 0' \
     "$m" coord-check --csv acts.csv

@@ -202,13 +202,14 @@ static void study_coord(const struct study *s, const char *name, double slope)
                     json_real((0.4 + 0.05 * step) * pow(widths[w] / 32.0, k)));
             json_array_append_new(
                 list,
-                json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:s, s:s, s:o}",
-                          "name", rows[r].name, "quantity", rows[r].quantity,
-                          "step", step, "slope", k, "lo", k - 0.02, "hi",
-                          k + 0.02, "expected", 0.0, "verdict",
-                          k > 0.25 ? "FAIL" : "ok", "cause",
-                          k > 0.25 ? "learning rate not divided by width" : "",
-                          "mean", mean));
+                json_pack(
+                    "{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:o}",
+                    "name", rows[r].name, "quantity", rows[r].quantity, "step",
+                    step, "slope", k, "lo", k - 0.02, "hi", k + 0.02,
+                    "expected", 0.0, "off", k, "verdict",
+                    k > 0.25 ? "FAIL" : "ok", "cause",
+                    k > 0.25 ? "learning rate not divided by width" : "",
+                    "mean", mean));
         }
     check = json_pack("{s:s, s:s, s:[i,i,i,i], s:i, s:i, s:f, s:s?, s:o}",
                       "parametrization", name, "verdict",

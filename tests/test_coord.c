@@ -44,7 +44,8 @@ static struct mup_coord_row power_law_in(const struct mup_coord_setup *setup,
 {
     struct mup_coord_row row = { .name = name,
                                  .quantity = quantity,
-                                 .step = step };
+                                 .step = step,
+                                 .in_block = !strncmp(name, "blocks.", 7) };
     struct mup_error err = { 0 };
     double value[N_WIDTHS];
 
@@ -273,10 +274,10 @@ static void other_parametrizations_have_other_exceptions(void **state)
     (void)state;
     setup.parametrization = MUP_UMUP;
     assert_int_equal(
-        power_law_in(&setup, "embed.update", MUP_UPDATE, 2, -0.5).verdict,
+        power_law_in(&setup, "wte", MUP_INPUT_UPDATE, 2, -0.5).verdict,
         MUP_VERDICT_EXPECTED);
     assert_int_equal(
-        power_law_in(&setup, "embed.update", MUP_UPDATE, 2, 0).verdict,
+        power_law_in(&setup, "wte", MUP_INPUT_UPDATE, 2, 0).verdict,
         MUP_VERDICT_FAIL);
     assert_int_equal(
         power_law_in(&setup, "unembed.update", MUP_UPDATE, 2, -0.5).verdict,
@@ -515,6 +516,10 @@ static void verdicts_have_the_names_that_are_printed(void **state)
     assert_string_equal(mup_verdict_name(MUP_VERDICT_INCONCLUSIVE),
                         "inconclusive");
     assert_string_equal(mup_verdict_name(4), "unknown");
+    assert_string_equal(mup_coord_overall_name(MUP_VERDICT_OK), "PASS");
+    assert_string_equal(mup_coord_overall_name(MUP_VERDICT_FAIL), "FAIL");
+    assert_string_equal(mup_coord_overall_name(MUP_VERDICT_INCONCLUSIVE),
+                        "INCONCLUSIVE");
     for (int q = 0; q < MUP_QUANTITY_COUNT; q++)
         assert_int_equal(mup_name_find(mup_quantity_name, MUP_QUANTITY_COUNT,
                                        mup_quantity_name(q)),

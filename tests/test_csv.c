@@ -357,6 +357,46 @@ static void a_file_that_is_too_large_or_absent_is_refused(void **state)
     assert_non_null(strstr(err.text, "No such file"));
 }
 
+static void what_is_written_is_read_back(void **state)
+{
+    static const char *const cells[] = {
+        "plain",    "a,b", "\"q\" uo\"te", "two\nlines", "cr\r",
+        "#comment", "",    "caf\xC3\xA9"
+    };
+    char *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    struct csv t;
+
+    (void)state;
+    assert_non_null(out);
+    fputs("name,row\n", out);
+    for (int i = 0; i < 8; i++) {
+        csv_put_text(out, cells[i]);
+        fprintf(out, ",%d\n", i);
+    }
+    assert_int_equal(fclose(out), 0);
+    t = table(text);
+    assert_int_equal(t.rows, 8);
+    for (int i = 0; i < 8; i++)
+        assert_cell(&t, i, "name", cells[i]);
+    csv_close(&t);
+    free(text);
+}
+
+static void names_hold_no_control_character(void **state)
+{
+    static const char *const bad[] = { "a\nb", "\x1b[2J", "\x7f",
+                                       "\xC2\x9B"
+                                       "0m" };
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        assert_string_equal(csv_bad_name(bad[i]),
+                            "a line break or another control character");
+    assert_string_equal(csv_bad_name("a, \"b\" \xC2\xA0 caf\xC3\xA9"), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +413,8 @@ int main(void)
         cmocka_unit_test(a_cell_that_is_no_number_is_named),
         cmocka_unit_test(too_many_rows_columns_and_cells_are_refused),
         cmocka_unit_test(a_file_that_is_too_large_or_absent_is_refused),
+        cmocka_unit_test(what_is_written_is_read_back),
+        cmocka_unit_test(names_hold_no_control_character),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

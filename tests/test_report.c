@@ -656,20 +656,27 @@ static void commands_are_quoted_for_a_shell(void **state)
 /* ---- coordinate panels ----------------------------------------------------
  */
 
-static void add_row(const struct study *s, const char *file, const char *name,
-                    const char *quantity, int step, double slope)
+struct planted {
+    const char *name, *quantity;
+    int step;
+    double slope, off;
+};
+
+static void add_row(const struct study *s, const char *file, struct planted p)
 {
     json_t *check = load(s, file);
     char path[512];
 
     json_array_append_new(
         json_object_get(check, "rows"),
-        json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:s, s:s, s:[f,f,f,f]}",
-                  "name", name, "quantity", quantity, "step", step, "slope",
-                  slope, "lo", slope, "hi", slope, "expected", 0.0, "verdict",
-                  "FAIL", "cause", "planted", "mean", 1.0, 2.0, 4.0, 8.0));
+        json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:s, s:s, "
+                  "s:[f,f,f,f]}",
+                  "name", p.name, "quantity", p.quantity, "step", p.step,
+                  "slope", p.slope, "lo", p.slope, "hi", p.slope, "expected",
+                  0.0, "off", p.off, "verdict", "FAIL", "cause", "planted",
+                  "mean", 1.0, 2.0, 4.0, 8.0));
     json_object_set_new(check, "verdict", json_string("FAIL"));
-    json_object_set_new(check, "worst", json_string(name));
+    json_object_set_new(check, "worst", json_string(p.name));
     snprintf(path, sizeof(path), "%s/%s", s->dir, file);
     assert_int_equal(json_dump_file(check, path, 0), 0);
     json_decref(check);
@@ -704,10 +711,14 @@ static void the_panels_show_what_decides_the_verdicts(void **state)
     s.finished = 4;
     s.coord = 1;
     s = begin(s);
-    add_row(&s, "coord-sp/coord.json", "blocks.0.attn.out", "activation", 2,
-            0.9);
-    add_row(&s, "coord-mup/coord.json", "blocks.1.attn.qk", "attention_logits",
-            3, 0.4);
+    add_row(&s, "coord-sp/coord.json",
+            (struct planted){ "blocks.0.attn.out", "activation", 2, 0.9, 0.9 });
+    /* less off than the next one, though its slope is larger */
+    add_row(&s, "coord-mup/coord.json",
+            (struct planted){ "logits", "output_logits", 3, 0.8, 0.3 });
+    add_row(&s, "coord-mup/coord.json",
+            (struct planted){ "blocks.1.attn.qk", "attention_logits", 3, 0.4,
+                              0.4 });
     write_report(&s, &r);
     o = load(&s, "report.json");
     assert_int_equal(json_array_size(json_object_get(o, "coord_panels")),
