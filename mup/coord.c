@@ -157,47 +157,58 @@ double mup_student_t(double confidence, int df)
     return sqrt((double)df) * tan((lo + hi) / 2);
 }
 
-/* Least squares: slope of log2 value against log2 size. */
-static double log_slope(const double *size, const double *value, int n)
+/* A line through one seed's logarithms: its slope, and the variance of that
+ * slope by what the line misses, times its n - 2 degrees of freedom. */
+struct line {
+    double slope, squares;
+};
+
+static struct line fit_line(const double *size, const double *value, int n)
 {
-    double mean_x = 0, mean_y = 0, sxx = 0, sxy = 0;
+    double mean_x = 0, mean_y = 0, sxx = 0, sxy = 0, syy = 0;
+    struct line line;
 
     for (int i = 0; i < n; i++) {
         mean_x += log2(size[i]) / n;
         mean_y += log2(value[i]) / n;
     }
     for (int i = 0; i < n; i++) {
-        double dx = log2(size[i]) - mean_x;
+        double dx = log2(size[i]) - mean_x, dy = log2(value[i]) - mean_y;
 
         sxx += dx * dx;
-        sxy += dx * (log2(value[i]) - mean_y);
+        sxy += dx * dy;
+        syy += dy * dy;
     }
-    return sxy / sxx;
+    line.slope = sxy / sxx;
+    line.squares = fmax(syy - sxy * line.slope, 0) / sxx;
+    return line;
 }
 
-/* Mean of the per-seed slopes and its 95 % interval by Student's t. */
+/* Mean of the per-seed slopes, and how much one of them scatters: both about
+ * their mean and by what the lines miss. */
 static void fit(struct mup_coord_row *row, const struct mup_coord_setup *o,
                 const double *value)
 {
-    double mean = 0, squares = 0, half = 0;
+    double mean = 0, squares = 0;
 
-    for (int s = 0; s < o->n_seeds; s++)
-        mean += log_slope(o->size, value + (size_t)s * (size_t)o->n_sizes,
-                          o->n_sizes);
-    mean /= o->n_seeds;
     for (int s = 0; s < o->n_seeds; s++) {
-        double d = log_slope(o->size, value + (size_t)s * (size_t)o->n_sizes,
-                             o->n_sizes) -
+        struct line line = fit_line(
+            o->size, value + (size_t)s * (size_t)o->n_sizes, o->n_sizes);
+
+        mean += line.slope / o->n_seeds;
+        squares += line.squares;
+    }
+    for (int s = 0; s < o->n_seeds; s++) {
+        double d = fit_line(o->size, value + (size_t)s * (size_t)o->n_sizes,
+                            o->n_sizes)
+                       .slope -
                    mean;
 
         squares += d * d;
     }
-    if (o->n_seeds > 1)
-        half = mup_student_t(0.95, o->n_seeds - 1) *
-               sqrt(squares / (o->n_seeds - 1) / o->n_seeds);
     row->slope = mean;
-    row->slope_lo = mean - half;
-    row->slope_hi = mean + half;
+    row->df = o->n_seeds * (o->n_sizes - 2) + o->n_seeds - 1;
+    row->variance = row->df > 0 ? squares / row->df : 0;
 }
 
 /* --- what theory expects --- */
@@ -354,20 +365,18 @@ static double tolerance(double end)
 }
 
 /* A slope near 0 is ok where 0 is sound; beyond the band by more than the
- * tolerance it is wrong, surely where no value of the interval over seeds is
- * sound. */
-static int verdict_of(const struct mup_coord_row *row, struct band b)
+ * tolerance it is open, and wrong where all of the interval `sure` on either
+ * side is beyond FAIL. */
+static int verdict_of(const struct mup_coord_row *row, struct band b,
+                      double sure)
 {
     double slope = row->slope;
 
     if (slope >= b.lo - tolerance(b.lo) && slope <= b.hi + tolerance(b.hi))
         return fabs(slope) <= MUP_COORD_OK ? MUP_VERDICT_OK
                                            : MUP_VERDICT_EXPECTED;
-    if (fabs(row->off) > MUP_COORD_FAIL &&
-        (row->slope_lo > b.hi + MUP_COORD_OK ||
-         row->slope_hi < b.lo - MUP_COORD_OK))
-        return MUP_VERDICT_FAIL;
-    return MUP_VERDICT_INCONCLUSIVE;
+    return fabs(row->off) - sure > MUP_COORD_FAIL ? MUP_VERDICT_FAIL
+                                                  : MUP_VERDICT_INCONCLUSIVE;
 }
 
 static const char *cause_of(const struct mup_coord_row *row)
@@ -475,6 +484,27 @@ static int check(const struct mup_coord_row *row,
     return MUP_OK;
 }
 
+/* Interval, off, verdict and cause by a variance of one seed's slope. */
+static void conclude(struct mup_coord_row *row,
+                     const struct mup_coord_setup *setup, double variance,
+                     int df)
+{
+    const struct band b = band_of(row, setup);
+    double scatter = df > 0 ? sqrt(variance) : MUP_COORD_SCATTER;
+    double error = scatter / sqrt((double)setup->n_seeds);
+    int many = df > 0 && df < 1000 ? df : 1000;
+    double half = mup_student_t(0.95, many) * error;
+
+    row->slope_lo = row->slope - half;
+    row->slope_hi = row->slope + half;
+    row->off = row->slope < b.lo   ? row->slope - b.lo
+               : row->slope > b.hi ? row->slope - b.hi
+                                   : 0;
+    row->verdict =
+        verdict_of(row, b, mup_student_t(MUP_COORD_SURE, many) * error);
+    row->cause = cause_of(row);
+}
+
 int mup_coord_judge(struct mup_coord_row *row,
                     const struct mup_coord_setup *setup, const double *value,
                     struct mup_error *err)
@@ -486,15 +516,39 @@ int mup_coord_judge(struct mup_coord_row *row,
         return rc;
     b = band_of(row, setup);
     row->expected = fabs(b.lo) > fabs(b.hi) ? b.lo : b.hi;
+    row->variance = 0;
+    row->df = 0;
     if (judge_dead(row, value, (size_t)setup->n_seeds * (size_t)setup->n_sizes))
         return MUP_OK;
     fit(row, setup, value);
-    row->off = row->slope < b.lo   ? row->slope - b.lo
-               : row->slope > b.hi ? row->slope - b.hi
-                                   : 0;
-    row->verdict = verdict_of(row, b);
-    row->cause = cause_of(row);
+    conclude(row, setup, row->variance, row->df);
     return MUP_OK;
+}
+
+/* A row that died, or is 0 as it may be, has no scatter to show. */
+static int has_slope(const struct mup_coord_row *row)
+{
+    return isfinite(row->slope) &&
+           (row->slope < 0 || row->slope > 0 || row->df > 0);
+}
+
+void mup_coord_pool(struct mup_coord_row *rows, int n_rows,
+                    const struct mup_coord_setup *setup,
+                    struct mup_coord_noise *noise, int n_kinds)
+{
+    for (int i = 0; i < n_kinds; i++)
+        noise[i] = (struct mup_coord_noise){ 0, 0 };
+    for (int i = 0; i < n_rows; i++)
+        if (has_slope(&rows[i])) {
+            noise[rows[i].kind].squares += rows[i].variance * rows[i].df;
+            noise[rows[i].kind].df += rows[i].df;
+        }
+    for (int i = 0; i < n_rows; i++) {
+        const struct mup_coord_noise *k = &noise[rows[i].kind];
+
+        if (has_slope(&rows[i]))
+            conclude(&rows[i], setup, k->df ? k->squares / k->df : 0, k->df);
+    }
 }
 
 /* How far a row is from what it should be; a dead one is farthest. */
@@ -537,15 +591,16 @@ static int farthest(const struct mup_coord_row *rows, int n_rows, int verdict)
 
 int mup_coord_overall(const struct mup_coord_row *rows, int n_rows, int *worst)
 {
-    int verdict = MUP_VERDICT_OK, open = 0, at;
+    int verdict = MUP_VERDICT_OK, open = 0, later = 0, at;
 
     for (int i = 0; i < n_rows; i++) {
+        later |= rows[i].step > 1;
         open += rows[i].verdict == MUP_VERDICT_INCONCLUSIVE;
         if (rows[i].verdict == MUP_VERDICT_FAIL)
             verdict = MUP_VERDICT_FAIL;
     }
     if (verdict != MUP_VERDICT_FAIL &&
-        (n_rows < 1 || (double)open > MUP_COORD_OPEN * n_rows))
+        (!later || (double)open > MUP_COORD_OPEN * n_rows))
         verdict = MUP_VERDICT_INCONCLUSIVE;
     at = farthest(rows, n_rows,
                   verdict == MUP_VERDICT_FAIL ? MUP_VERDICT_FAIL

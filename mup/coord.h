@@ -4,8 +4,9 @@
  *
  * A row is one quantity at one training step, observed at several sizes of the
  * model and several seeds.  Its slope is d log2(value) / d log2(size), fitted
- * by least squares; the interval comes from the spread of the per-seed slopes.
- * Steps count from 1 = initialisation (before the first update).
+ * by least squares; the interval comes from the scatter between seeds and
+ * around the fitted lines, pooled over rows that are of one kind.  Steps count
+ * from 1 = initialisation (before the first update).
  *
  *     const double width[] = { 128, 256, 512 };
  *     const struct mup_coord_setup setup = { .size = width, .n_sizes = 3,
@@ -19,12 +20,20 @@
 
 #include "mup/mup.h"
 
-/* |slope| up to OK passes; above FAIL it fails, unless the interval over
- * seeds still reaches the OK band; the rest is inconclusive
- * (docs/mathematics.md says why these numbers).  Where theory expects another
- * slope than 0, within FAIL of it is "expected". */
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* |slope| up to OK passes; it fails where its whole interval of confidence
+ * SURE lies beyond FAIL; the rest is inconclusive (docs/mathematics.md says why
+ * these numbers).  Where theory expects another slope than 0, within FAIL of it
+ * is "expected". */
 #define MUP_COORD_OK   0.10
 #define MUP_COORD_FAIL 0.25
+#define MUP_COORD_SURE 0.99
+/* Standard deviation of one seed's slope where the data have none to show, two
+ * sizes and one seed: about the largest that was seen. */
+#define MUP_COORD_SCATTER 0.2
 /* A check with more than this share of inconclusive rows decides nothing.  A
  * wrong exponent moves a slope by 1/2 or more, so no inconclusive row hides
  * one; small widths just leave many slopes short of their limit. */
@@ -77,13 +86,16 @@ struct mup_coord_setup {
 };
 
 struct mup_coord_row {
-    const char *name;  /* for sentences, e.g. "blocks.0.moe.router.logits" */
-    int quantity;      /* enum mup_quantity */
-    int step;          /* 1 = initialisation */
-    int in_block;      /* inside a residual branch, where depth rules act */
-    double slope;      /* mean of the per-seed slopes */
-    double slope_lo;   /* 95 % interval over seeds; equal to slope for */
-    double slope_hi;   /* a single seed */
+    const char *name; /* for sentences, e.g. "blocks.0.moe.router.logits" */
+    int quantity;     /* enum mup_quantity */
+    int step;         /* 1 = initialisation */
+    int in_block;     /* inside a residual branch, where depth rules act */
+    int kind;         /* 0 .. n_kinds-1 for mup_coord_pool */
+    double slope;     /* mean of the per-seed slopes */
+    double slope_lo;  /* its 95 % interval */
+    double slope_hi;
+    double variance;   /* of one seed's slope, by this row alone; */
+    int df;            /* degrees of freedom behind it, 0 = none */
     double expected;   /* the slope that theory expects here, at most */
     double off;        /* how far slope is from what is sound, signed */
     int verdict;       /* enum mup_verdict */
@@ -101,13 +113,28 @@ int mup_coord_judge(struct mup_coord_row *row,
                     const struct mup_coord_setup *setup, const double *value,
                     struct mup_error *err);
 
+/* Scatter of the rows of one kind. */
+struct mup_coord_noise {
+    double squares;
+    int df;
+};
+
+/* Judge rows that mup_coord_judge has judged again, by the scatter of all rows
+ * of their kind: the same tensor at other steps and in other blocks.  A single
+ * row's three seeds know little of their own noise.  noise has room for
+ * n_kinds and is overwritten. */
+void mup_coord_pool(struct mup_coord_row *rows, int n_rows,
+                    const struct mup_coord_setup *setup,
+                    struct mup_coord_noise *noise, int n_kinds);
+
 /* Whether a first row is worse than a second: FAIL before inconclusive before
  * expected before ok, then by how far it is off. */
 int mup_coord_worse(const struct mup_coord_row *a,
                     const struct mup_coord_row *b);
 
 /* Overall: FAIL if any row fails, else INCONCLUSIVE if more than
- * MUP_COORD_OPEN of the rows are or there is none, else OK.  *worst (may be
+ * MUP_COORD_OPEN of the rows are or there is none after the first update, else
+ * OK.  *worst (may be
  * NULL) receives the index of the row farthest from its expected slope among
  * those that fail, or else are inconclusive (-1 for none). */
 int mup_coord_overall(const struct mup_coord_row *rows, int n_rows, int *worst);
@@ -121,5 +148,9 @@ const char *mup_verdict_name(int verdict); /* ok expected FAIL inconclusive */
 const char *mup_coord_overall_name(int verdict);
 const char *mup_quantity_name(int quantity); /* as in coord.csv */
 const char *mup_grow_name(int grow);         /* width head_size depth */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

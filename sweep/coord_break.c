@@ -132,32 +132,40 @@ static int differs(double a, double b)
     return fabs(a - b) > 1e-9 * fabs(b);
 }
 
-static int tensor_differs(const struct param *a, const struct param *b)
-{
-    return differs(a->init_std, b->init_std) || differs(a->ones, b->ones) ||
-           differs(a->forward, b->forward) || differs(a->lr, b->lr) ||
-           differs(a->eps, b->eps) || differs(a->shrink, b->shrink);
-}
-
-/* Whether a row is about something that differs between two models. */
-static int is_at_fault(const char *row, const struct params *wrong,
-                       const struct params *right)
-{
-    if (differs(wrong->attention, right->attention) &&
-        begins(coord_name_tail(row), "attn.logits"))
-        return 1;
-    if (differs(wrong->readout, right->readout) && is_about(row, "unembed"))
-        return 1;
-    for (int i = 0; i < wrong->n; i++)
-        if (tensor_differs(&wrong->list[i], &right->list[i]) &&
-            is_about(row, wrong->list[i].name))
-            return 1;
-    return 0;
-}
-
 static int is_gradient(const struct mup_coord_row *row)
 {
     return row->quantity == MUP_GRADIENT || row->quantity == MUP_DOT_GRADIENT;
+}
+
+/* Before the first update a learning rate or a decay has done nothing, and
+ * epsilon is seen in what gradients are divided by alone. */
+static int tensor_differs(const struct param *a, const struct param *b,
+                          const struct mup_coord_row *row)
+{
+    if (differs(a->init_std, b->init_std) || differs(a->ones, b->ones) ||
+        differs(a->forward, b->forward))
+        return 1;
+    if (differs(a->eps, b->eps) && (row->step > 1 || is_gradient(row)))
+        return 1;
+    return row->step > 1 &&
+           (differs(a->lr, b->lr) || differs(a->shrink, b->shrink));
+}
+
+/* Whether a row is about something that differs between two models. */
+static int is_at_fault(const struct mup_coord_row *row,
+                       const struct params *wrong, const struct params *right)
+{
+    if (differs(wrong->attention, right->attention) &&
+        begins(coord_name_tail(row->name), "attn.logits"))
+        return 1;
+    if (differs(wrong->readout, right->readout) &&
+        is_about(row->name, "unembed"))
+        return 1;
+    for (int i = 0; i < wrong->n; i++)
+        if (tensor_differs(&wrong->list[i], &right->list[i], row) &&
+            is_about(row->name, wrong->list[i].name))
+            return 1;
+    return 0;
 }
 
 /* The nearest to the cause: the first step, and there what comes first in the
@@ -194,7 +202,7 @@ int coord_break_find(const struct run_config *config,
         const struct mup_coord_row *row = &result->rows[i];
 
         if (row->verdict == MUP_VERDICT_FAIL &&
-            is_at_fault(row->name, &wrong, &right) &&
+            is_at_fault(row, &wrong, &right) &&
             (at < 0 || precedes(row, &result->rows[at])))
             at = i;
     }

@@ -177,6 +177,37 @@ static int unknown_quantity(const struct csv *t, int64_t row, const char *text,
                     t->path, csv_line(t, row), text, list);
 }
 
+/* What a name says where no column does: the end of it, and a word before. */
+static int quantity_of_name(const char *name)
+{
+    static const struct {
+        const char *end, *word;
+        int quantity;
+    } rows[] = {
+        { ".update", "", MUP_UPDATE },
+        { ".propagated", "", MUP_PROPAGATED },
+        { ".gradient", "", MUP_GRADIENT },
+        { "logits", "attn", MUP_ATTENTION_LOGITS },
+        { "logits", "attention", MUP_ATTENTION_LOGITS },
+        { "logits", "router", MUP_ROUTER_LOGITS },
+        { "logits", "gate", MUP_ROUTER_LOGITS },
+        { "router", "", MUP_ROUTER_LOGITS },
+        { "logits", "", MUP_OUTPUT_LOGITS },
+        { "lm_head", "", MUP_OUTPUT_LOGITS },
+        { "readout", "", MUP_OUTPUT_LOGITS },
+    };
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        size_t end = strlen(rows[i].end);
+
+        if (n >= end && !strcmp(name + n - end, rows[i].end) &&
+            strstr(name, rows[i].word))
+            return rows[i].quantity;
+    }
+    return MUP_ACTIVATION;
+}
+
 static int parse_key(const struct reader *r, int64_t row,
                      struct coord_series *key, struct mup_error *err)
 {
@@ -203,7 +234,7 @@ static int parse_key(const struct reader *r, int64_t row,
         return mup_fail(err, MUP_USAGE, "%s:%" PRId64 ": the name holds %s",
                         t->path, line, bad);
     *key = (struct coord_series){ .step = (int)step,
-                                  .quantity = MUP_ACTIVATION,
+                                  .quantity = quantity_of_name(name),
                                   .line = line };
     snprintf(key->name, sizeof(key->name), "%s", name);
     if (*quantity)

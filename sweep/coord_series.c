@@ -330,6 +330,45 @@ static int judge_rows(const struct coord_table *t, const char *path,
     return rc;
 }
 
+/* The same tensor's rows at other steps and in other blocks are one kind. */
+struct kind {
+    const char *tail;
+    int quantity, row;
+};
+
+static int by_kind(const void *a, const void *b)
+{
+    const struct kind *x = a, *y = b;
+    int order = x->quantity - y->quantity;
+
+    return order ? order : strcmp(x->tail, y->tail);
+}
+
+static int pool(struct coord_result *out, const struct mup_coord_setup *setup,
+                struct mup_error *err)
+{
+    size_t n = (size_t)out->n_rows;
+    struct kind *kinds = calloc(n + 1, sizeof(*kinds));
+    struct mup_coord_noise *noise = calloc(n + 1, sizeof(*noise));
+    int n_kinds = 0, ok = kinds && noise;
+
+    for (int i = 0; ok && i < out->n_rows; i++)
+        kinds[i] = (struct kind){ coord_name_tail(out->rows[i].name),
+                                  out->rows[i].quantity, i };
+    if (ok && n)
+        qsort(kinds, n, sizeof(*kinds), by_kind);
+    for (size_t i = 0; ok && i < n; i++) {
+        n_kinds += i == 0 || by_kind(&kinds[i - 1], &kinds[i]) != 0;
+        out->rows[kinds[i].row].kind = n_kinds - 1;
+    }
+    if (ok)
+        mup_coord_pool(out->rows, out->n_rows, setup, noise, n_kinds);
+    free(kinds);
+    free(noise);
+    return ok ? MUP_OK
+              : mup_fail(err, MUP_SYSTEM, "out of memory for the verdict");
+}
+
 /* On failure out may hold memory; its owner clears it. */
 static int judge(const struct coord_table *t, const char *path,
                  const struct mup_coord_setup *setup, struct coord_result *out,
@@ -345,6 +384,9 @@ static int judge(const struct coord_table *t, const char *path,
     if (rc)
         return rc;
     out->n_rows = t->n;
+    rc = pool(out, setup, err);
+    if (rc)
+        return rc;
     out->verdict = mup_coord_overall(out->rows, t->n, &worst);
     out->worst = worst;
     return MUP_OK;

@@ -73,8 +73,9 @@ static void a_power_law_gives_its_exponent(void **state)
 
         /* a few roundings of numbers near 10 */
         assert_close(row.slope, slope, 1e-13);
-        assert_close(row.slope_lo, row.slope, 0);
-        assert_close(row.slope_hi, row.slope, 0);
+        /* the roots of what rounding leaves beside the line */
+        assert_close(row.slope_lo, row.slope, 1e-6);
+        assert_close(row.slope_hi, row.slope, 1e-6);
     }
 }
 
@@ -97,16 +98,19 @@ static void the_interval_is_students_over_seeds(void **state)
 {
     struct mup_coord_row row = { .name = "x", .step = 2 };
     static const double slopes[] = { 0.1, 0.2, 0.6 };
-    double value[3 * N_WIDTHS];
+    double value[3 * N_WIDTHS], half;
 
     (void)state;
     for (int i = 0; i < 3 * N_WIDTHS; i++)
         value[i] = pow(widths[i % N_WIDTHS], slopes[i / N_WIDTHS]);
     judge(&row, value, 3, 0);
-    /* mean 0.3, sd sqrt(0.07), half width 4.302653 * sd / sqrt(3) */
+    /* mean 0.3; squares 0.14 between seeds and none beside the lines, on
+     * 2 + 3 (n - 2) degrees of freedom */
+    half = mup_student_t(0.95, 3 * N_WIDTHS - 4) *
+           sqrt(0.14 / (3 * N_WIDTHS - 4) / 3);
     assert_close(row.slope, 0.3, 1e-14);
-    assert_close(row.slope_lo, 0.3 - 0.65724106, 1e-7);
-    assert_close(row.slope_hi, 0.3 + 0.65724106, 1e-7);
+    assert_close(row.slope_lo, 0.3 - half, 1e-7);
+    assert_close(row.slope_hi, 0.3 + half, 1e-7);
 }
 
 static void student_quantiles_match_the_printed_tables(void **state)
@@ -447,6 +451,76 @@ static void a_scattered_slope_is_no_failure(void **state)
     assert_int_equal(row.verdict, MUP_VERDICT_INCONCLUSIVE);
 }
 
+static void scatter_beside_the_line_widens_the_interval(void **state)
+{
+    struct mup_coord_row row = { .name = "x", .step = 2 };
+    static const double width[] = { 1, 2, 4 }, value[] = { 1, 4, 4 };
+    const struct mup_coord_setup setup = { .size = width,
+                                           .n_sizes = 3,
+                                           .n_seeds = 1 };
+
+    (void)state;
+    /* y = 0 2 2: slope 1, 2/3 of squares beside it, sxx = 2, df = 1 */
+    assert_int_equal(mup_coord_judge(&row, &setup, value, NULL), MUP_OK);
+    assert_close(row.slope, 1, 1e-14);
+    assert_close(row.variance, 1.0 / 3, 1e-14);
+    assert_close(row.slope_hi, 1 + mup_student_t(0.95, 1) * sqrt(1.0 / 3),
+                 1e-12);
+    assert_int_equal(row.verdict, MUP_VERDICT_INCONCLUSIVE);
+}
+
+static void two_sizes_and_one_seed_show_no_scatter_and_get_some(void **state)
+{
+    struct mup_coord_row row = { .name = "x", .step = 2 };
+    static const double width[] = { 1, 2 }, half[] = { 1, 1.5 },
+                        twice[] = { 1, 2 };
+    const struct mup_coord_setup setup = { .size = width,
+                                           .n_sizes = 2,
+                                           .n_seeds = 1 };
+
+    (void)state;
+    assert_int_equal(mup_coord_judge(&row, &setup, half, NULL), MUP_OK);
+    assert_int_equal(row.df, 0);
+    assert_int_equal(row.verdict, MUP_VERDICT_INCONCLUSIVE);
+    assert_int_equal(mup_coord_judge(&row, &setup, twice, NULL), MUP_OK);
+    assert_int_equal(row.verdict, MUP_VERDICT_FAIL);
+}
+
+/* Three seeds that agree by chance do not make a row sure of itself. */
+static void rows_of_one_kind_share_their_scatter(void **state)
+{
+    static const double width[] = { 1, 2 };
+    static const double calm[] = { 1, 1.3, 1, 1.3 };
+    static const double wild[] = { 1, 0.7, 1, 1.5 };
+    const struct mup_coord_setup setup = { .size = width,
+                                           .n_sizes = 2,
+                                           .n_seeds = 2 };
+    struct mup_coord_row rows[] = { { .name = "a", .step = 2 },
+                                    { .name = "b", .step = 3 } };
+    struct mup_coord_noise noise[2];
+
+    (void)state;
+    mup_coord_judge(&rows[0], &setup, calm, NULL);
+    mup_coord_judge(&rows[1], &setup, wild, NULL);
+    assert_int_equal(rows[0].verdict, MUP_VERDICT_FAIL);
+    rows[1].kind = 1;
+    mup_coord_pool(rows, 2, &setup, noise, 2);
+    assert_int_equal(rows[0].verdict, MUP_VERDICT_FAIL);
+    rows[1].kind = 0;
+    mup_coord_pool(rows, 2, &setup, noise, 2);
+    assert_int_equal(noise[0].df, 2);
+    assert_int_equal(rows[0].verdict, MUP_VERDICT_INCONCLUSIVE);
+}
+
+static void a_check_before_the_first_update_decides_nothing(void **state)
+{
+    struct mup_coord_row row = power_law(MUP_ACTIVATION, 1, 0, 0);
+
+    (void)state;
+    assert_int_equal(mup_coord_overall(&row, 1, NULL),
+                     MUP_VERDICT_INCONCLUSIVE);
+}
+
 static void overall_is_the_worst_row_and_names_it(void **state)
 {
     struct mup_coord_row rows[] = {
@@ -547,6 +621,10 @@ int main(void)
         cmocka_unit_test(
             zero_readouts_explain_zero_logits_and_a_late_first_update),
         cmocka_unit_test(a_scattered_slope_is_no_failure),
+        cmocka_unit_test(scatter_beside_the_line_widens_the_interval),
+        cmocka_unit_test(two_sizes_and_one_seed_show_no_scatter_and_get_some),
+        cmocka_unit_test(rows_of_one_kind_share_their_scatter),
+        cmocka_unit_test(a_check_before_the_first_update_decides_nothing),
         cmocka_unit_test(overall_is_the_worst_row_and_names_it),
         cmocka_unit_test(too_little_to_fit_is_a_usage_error),
         cmocka_unit_test(verdicts_have_the_names_that_are_printed),

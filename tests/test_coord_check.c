@@ -157,14 +157,16 @@ static void sp_fails_and_the_hidden_updates_are_named(void **state)
 
 static void a_zero_readout_is_no_failure(void **state)
 {
-    const struct coord_options wide = { { 128, 256 }, 2, 3, 2, MUP_GROW_WIDTH };
+    const struct coord_options wide = {
+        { 128, 256, 512 }, 3, 3, 2, MUP_GROW_WIDTH
+    };
     struct run_config c = config_with(MUP_MUP);
     struct coord_result r;
     char dir[64];
 
     (void)state;
     c.mup.zero_readout = 1;
-    check_with(&c, &wide, &r, dir); /* at 64 gradients are not in the limit */
+    check_with(&c, &wide, &r, dir); /* narrower ones are not in the limit */
     assert_int_equal(r.verdict == MUP_VERDICT_FAIL, 0);
     clean(&r, dir);
 }
@@ -496,8 +498,8 @@ static void blocks_of_other_frameworks_are_known(void **state)
 
         snprintf(text, sizeof(text),
                  "depth,step,name,quantity,value\n4,2,%s,update,1\n"
-                 "16,2,%s,update,0.5\n",
-                 names[i], names[i]);
+                 "16,2,%s,update,0.5\n64,2,%s,update,0.25\n",
+                 names[i], names[i], names[i]);
         write_table(path, text);
         if (coord_check_csv(path, &setup, NULL, &o, &r, &err) != MUP_OK)
             fail_msg("%s", err.text);
