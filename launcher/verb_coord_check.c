@@ -324,6 +324,13 @@ static int refuse_run_options(const struct args *args, struct mup_error *err)
         if (args_given(args, names[i]))
             return mup_fail(err, MUP_USAGE,
                             "--%s: with --csv the table says this", names[i]);
+    for (int i = 0; i < args->n_overrides; i++)
+        if (strncmp(args->overrides[i], "mup.parametrization=", 20) != 0 &&
+            strncmp(args->overrides[i], "mup.depth=", 10) != 0)
+            return mup_fail(err, MUP_USAGE,
+                            "--%s: a table's models are made already; only "
+                            "mup.parametrization and mup.depth say how",
+                            args->overrides[i]);
     return MUP_OK;
 }
 

@@ -83,6 +83,7 @@ static int print_answer(const struct lint *l, const struct args *args,
         return MUP_OK;
     }
     o = json_object();
+    json_object_set_new(o, "ruleset", json_integer(MUP_RULESET_VERSION));
     json_object_set_new(o, "errors", json_integer(f->errors));
     json_object_set_new(o, "warnings", json_integer(f->warnings));
     json_object_set_new(o, "infos", json_integer(f->infos));

@@ -122,6 +122,23 @@ static int print_json(const char *dir, struct mup_error *err)
     return json_print(o, err);
 }
 
+/* What the report's numbers leave out or rest on. */
+static void print_warnings(const char *dir, struct terminal *t)
+{
+    char path[4096];
+    json_t *o, *warning;
+    size_t i;
+
+    if (path_join(dir, "report.json", path, sizeof(path), NULL) != MUP_OK)
+        return;
+    o = json_load_file(path, 0, NULL);
+    json_array_foreach(json_object_get(o, "warnings"), i, warning)
+    {
+        terminal_note(t, "warning: %s", json_string_value(warning));
+    }
+    json_decref(o);
+}
+
 static void print_text(const char *dir, const struct report *r)
 {
     char *picture = NULL;
@@ -219,6 +236,7 @@ static int run(const struct args *args, struct mup_error *err)
     if (rc != MUP_OK && rc != MUP_INCONCLUSIVE)
         return rc;
     draw_all(dir, &terminal);
+    print_warnings(dir, &terminal);
     rc = html_write(dir, err);
     if (rc != MUP_OK)
         return rc;

@@ -259,9 +259,12 @@ static void read_report(const char *dir, const struct trial *winner,
         if (strcmp(text(item, "name"),
                    mup_parametrization_name(winner->parametrization)) != 0)
             continue;
-        /* A report of a study that has grown since says nothing about it. */
-        r->state = number(study, "done") == (double)e->done ? EVIDENCE_CURRENT
-                                                            : EVIDENCE_STALE;
+        /* A report of a study that has grown since, or of other rules, says
+         * nothing about it. */
+        r->state = number(study, "done") == (double)e->done &&
+                           number(report, "ruleset") == MUP_RULESET_VERSION
+                       ? EVIDENCE_CURRENT
+                       : EVIDENCE_STALE;
         snprintf(r->verdict, sizeof(r->verdict), "%s", text(item, "verdict"));
         snprintf(r->reason, sizeof(r->reason), "%s", text(item, "reason"));
         read_optimum(item, winner->width, r);

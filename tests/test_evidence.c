@@ -72,6 +72,14 @@ static void a_study_that_grew_makes_its_report_stale(void **state)
     assert_int_equal(report_write(s.dir, &report, NULL), MUP_OK);
     snprintf(path, sizeof(path), "%s/report.json", s.dir);
     o = json_load_file(path, 0, NULL);
+    json_object_set_new(o, "ruleset", json_integer(MUP_RULESET_VERSION - 1));
+    assert_int_equal(json_dump_file(o, path, 0), 0);
+    read_study(&s, &p); /* nor of other rules */
+    assert_int_equal(p.evidence.report.state, EVIDENCE_STALE);
+    json_object_set_new(o, "ruleset", json_integer(MUP_RULESET_VERSION));
+    assert_int_equal(json_dump_file(o, path, 0), 0);
+    read_study(&s, &p);
+    assert_int_equal(p.evidence.report.state, EVIDENCE_CURRENT);
     json_object_set_new(json_object_get(o, "study"), "done", json_integer(7));
     assert_int_equal(json_dump_file(o, path, 0), 0);
     json_decref(o);
