@@ -238,6 +238,8 @@ void coord_verdict_print(const struct coord_result *result, const char *what,
     if (result->worst >= 0 && result->worst < result->n_rows) {
         printf("; worst ");
         coord_row_print(&result->rows[result->worst]);
+    } else if (result->verdict == MUP_VERDICT_INCONCLUSIVE) {
+        printf("; no row lies behind the first update, record step 2 too");
     }
     printf("\n");
 }

@@ -454,7 +454,7 @@ t "coord-check judges a table" 1 'FAIL  coord-sp/coord.csv, widths 32,64,128' \
 t "... with the verdict of the check that wrote it" 0 '' bash -c "
     jq() { grep -E '\"(slope|verdict|name)\"' \$1; }
     diff <(jq coord-sp/coord.json) <(jq again/coord.json)"
-printf 'width,step,tensor,value\n64,1,mlp,1\n128,1,mlp,1.02\n' >acts.csv
+printf 'width,step,tensor,value\n64,2,mlp,1\n128,2,mlp,1.02\n' >acts.csv
 t "a table of another trainer passes" 0 'PASS  acts.csv, widths 64,128, 1 seed' \
     "$m" coord-check --csv acts.csv
 t "... and leaves its result beside it" 0 '"csv": "acts.csv"' \
@@ -465,18 +465,18 @@ t "coord-check of a table judges without writing" 0 \
 t "... also as JSON" 0 '"verdict": "PASS"' \
     "$m" coord-check --csv dry.csv -n --json
 t "... and leaves nothing" 1 '' test -e dry-coord
-mkdir own && printf 'width,step,seed,name,value\n64,1,7,m,1\n128,1,7,m,1\n' \
+mkdir own && printf 'width,step,seed,name,value\n64,2,7,m,1\n128,2,7,m,1\n' \
     >own/coord.csv && cp own/coord.csv own.csv
 t "a table beside its result is judged" 0 'results in own \(coord.json\)' \
     "$m" coord-check --csv own/coord.csv -o own
 t "... and stays as it was" 0 '' cmp own.csv own/coord.csv
-printf 'depth,step,name,value\n2,1,m,1\n4,1,m,1\n' >depths.csv
+printf 'depth,step,name,value\n2,2,m,1\n4,2,m,1\n' >depths.csv
 t "a table of depths does not grow in width" 2 \
     "head_size is said to grow, but the table has a column 'depth'" \
     "$m" coord-check --csv depths.csv --grow head_size
 t "... but in depth" 0 'PASS  depths.csv, layers 2,4' \
     "$m" coord-check --csv depths.csv
-printf '64,2,mlp,1\n' >>acts.csv
+printf '64,3,mlp,1\n' >>acts.csv
 t "a table with holes is refused" 2 'no value at width 128, seed 0' \
     "$m" coord-check --csv acts.csv
 t "the sweep runs" 0 '24 trials: 24 done|24 trials: .* 0 failed' \
