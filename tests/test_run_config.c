@@ -31,80 +31,81 @@ static int read_config(const char *const *keys, struct run_config *c,
     return run_config_load(NULL, overrides, n + 1, c, err);
 }
 
-/* The sentence begins with the flag that set the key at fault, where one did,
- * then with the key. */
+/* Rules that do not go together.  The sentence begins with the flag that set
+ * the key at fault, where one did, then with the key. */
+static const struct {
+    const char *keys[MOST_KEYS];
+    const char *begins, *says;
+} refused[] = {
+    { { "train.optimizer=adam", "train.weight_decay=0.1" },
+      "--train.optimizer=adam: train.optimizer adam with",
+      "use adamw" },
+    { { "mup.form=table3", "model.tied=yes" },
+      "--mup.form=table3: mup.form table3 cannot serve model.tied",
+      "use table8 or table9" },
+    { { "mup.depth=completep" },
+      "--mup.depth=completep: mup.depth completep needs mup.base_layers",
+      "model.layers" },
+    { { "mup.moe=mean_field" },
+      "--mup.moe=mean_field: mup.moe mean_field needs mup.base_experts",
+      "model.experts" },
+    { { "mup.duration=sde" },
+      "--mup.duration=sde: mup.duration sde needs mup.base_batch",
+      "train.steps" },
+    { { "mup.duration=sde", "mup.base_batch=1", "mup.base_steps=16000",
+        "train.batch=16" },
+      "--mup.duration=sde: mup.duration sde makes a beta of Adam negative",
+      "raise train.beta1" },
+    { { "mup.duration=sde", "mup.base_batch=16", "mup.base_steps=100",
+        "train.optimizer=sgd" },
+      "--mup.duration=sde: mup.duration sde is a rule for adaptive",
+      "sgd" },
+    { { "train.atan2=yes", "train.optimizer=lion" },
+      "--train.atan2=yes: train.atan2 is an option of Adam",
+      "lion has no such quotient" },
+    { { "mup.parametrization=sp", "mup.depth=completep", "mup.base_layers=1",
+        "train.optimizer=sgd" },
+      "--mup.depth=completep: mup.depth: the standard parametrization",
+      "no depth rule 'completep'" },
+    { { "mup.parametrization=umup", "mup.form=table9" },
+      "--mup.form=table9: mup.form: form 'table9' is one of muP",
+      "'umup' has a single form" },
+    { { "mup.parametrization=sp", "mup.moe=mssp", "mup.base_experts=8" },
+      "--mup.moe=mssp: mup.moe: the MoE regime 'mssp'",
+      "muP alone" },
+    { { "mup.parametrization=sp-perlayer", "train.optimizer=sgd" },
+      "--train.optimizer=sgd: train.optimizer: ",
+      "no learning-rate rule is known for sgd under 'sp-perlayer'" },
+    { { "mup.moe=mean_field", "mup.base_experts=4", "train.optimizer=sgd" },
+      "--train.optimizer=sgd: train.optimizer: ",
+      "no learning-rate rule is known for sgd under 'mean_field'" },
+    { { "mup.moe=mssp", "mup.base_experts=4", "train.optimizer=muon" },
+      "--train.optimizer=muon: train.optimizer: ",
+      "no rule is known for Muon with 'mssp'" },
+    { { "mup.parametrization=sp-perlayer", "train.optimizer=muon" },
+      "--train.optimizer=muon: train.optimizer: ",
+      "no rule is known for Muon with 'sp-perlayer'" },
+    { { "model.kv_group=4", "mup.base_kv_group=2" },
+      "--model.kv_group=4: model.kv_group: 4 query heads",
+      "keep them equal or choose the experimental one" },
+    { { "mup.base_kv_group=3" },
+      "mup.base_width 256 gives 16 heads, which mup.base_kv_group 3",
+      "does not divide" },
+};
+
 static void rules_that_do_not_go_together_name_the_key(void **state)
 {
-    static const struct {
-        const char *keys[MOST_KEYS];
-        const char *begins, *says;
-    } rows[] = {
-        { { "train.optimizer=adam", "train.weight_decay=0.1" },
-          "--train.optimizer=adam: train.optimizer adam with",
-          "use adamw" },
-        { { "mup.form=table3", "model.tied=yes" },
-          "--mup.form=table3: mup.form table3 cannot serve model.tied",
-          "use table8 or table9" },
-        { { "mup.depth=completep" },
-          "--mup.depth=completep: mup.depth completep needs mup.base_layers",
-          "model.layers" },
-        { { "mup.moe=mean_field" },
-          "--mup.moe=mean_field: mup.moe mean_field needs mup.base_experts",
-          "model.experts" },
-        { { "mup.duration=sde" },
-          "--mup.duration=sde: mup.duration sde needs mup.base_batch",
-          "train.steps" },
-        { { "mup.duration=sde", "mup.base_batch=1", "mup.base_steps=16000",
-            "train.batch=16" },
-          "--mup.duration=sde: mup.duration sde makes a beta of Adam negative",
-          "raise train.beta1" },
-        { { "mup.duration=sde", "mup.base_batch=16", "mup.base_steps=100",
-            "train.optimizer=sgd" },
-          "--mup.duration=sde: mup.duration sde is a rule for adaptive",
-          "sgd" },
-        { { "train.atan2=yes", "train.optimizer=lion" },
-          "--train.atan2=yes: train.atan2 is an option of Adam",
-          "lion has no such quotient" },
-        { { "mup.parametrization=sp", "mup.depth=completep",
-            "mup.base_layers=1", "train.optimizer=sgd" },
-          "--mup.depth=completep: mup.depth: the standard parametrization",
-          "no depth rule 'completep'" },
-        { { "mup.parametrization=umup", "mup.form=table9" },
-          "--mup.form=table9: mup.form: form 'table9' is one of muP",
-          "'umup' has a single form" },
-        { { "mup.parametrization=sp", "mup.moe=mssp", "mup.base_experts=8" },
-          "--mup.moe=mssp: mup.moe: the MoE regime 'mssp'",
-          "muP alone" },
-        { { "mup.parametrization=sp-perlayer", "train.optimizer=sgd" },
-          "--train.optimizer=sgd: train.optimizer: ",
-          "no learning-rate rule is known for sgd under 'sp-perlayer'" },
-        { { "mup.moe=mean_field", "mup.base_experts=4", "train.optimizer=sgd" },
-          "--train.optimizer=sgd: train.optimizer: ",
-          "no learning-rate rule is known for sgd under 'mean_field'" },
-        { { "mup.moe=mssp", "mup.base_experts=4", "train.optimizer=muon" },
-          "--train.optimizer=muon: train.optimizer: ",
-          "no rule is known for Muon with 'mssp'" },
-        { { "mup.parametrization=sp-perlayer", "train.optimizer=muon" },
-          "--train.optimizer=muon: train.optimizer: ",
-          "no rule is known for Muon with 'sp-perlayer'" },
-        { { "model.kv_group=4", "mup.base_kv_group=2" },
-          "--model.kv_group=4: model.kv_group: 4 query heads",
-          "keep them equal or choose the experimental one" },
-        { { "mup.base_kv_group=3" },
-          "mup.base_width 256 gives 16 heads, which mup.base_kv_group 3",
-          "does not divide" },
-    };
-
     (void)state;
-    for (int i = 0; i < N_OF(rows); i++) {
+    for (int i = 0; i < N_OF(refused); i++) {
         struct run_config c = { .train.lr = -1 };
         struct mup_error err = { 0 };
 
-        assert_int_equal(read_config(rows[i].keys, &c, &err), MUP_USAGE);
-        if (strncmp(err.text, rows[i].begins, strlen(rows[i].begins)) != 0 ||
-            !strstr(err.text, rows[i].says) || strchr(err.text, '\n'))
-            fail_msg("'%s' is not '%s ... %s'", err.text, rows[i].begins,
-                     rows[i].says);
+        assert_int_equal(read_config(refused[i].keys, &c, &err), MUP_USAGE);
+        if (strncmp(err.text, refused[i].begins, strlen(refused[i].begins)) !=
+                0 ||
+            !strstr(err.text, refused[i].says) || strchr(err.text, '\n'))
+            fail_msg("'%s' is not '%s ... %s'", err.text, refused[i].begins,
+                     refused[i].says);
         assert_true(c.train.lr < 0); /* untouched */
     }
 }
