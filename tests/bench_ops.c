@@ -70,14 +70,14 @@ static void run_dgrad(struct backend *be, const struct view *v,
                       struct context *c)
 {
     be->ops->gemm_grouped(be, GROUP_DGRAD, v[4], v[3], v[2], c->offset,
-                          c->z->of[E], 0);
+                          c->z->of[E], 1, 0);
 }
 
 static void run_wgrad(struct backend *be, const struct view *v,
                       struct context *c)
 {
     be->ops->gemm_grouped(be, GROUP_WGRAD, v[5], v[3], v[1], c->offset,
-                          c->z->of[E], 0);
+                          c->z->of[E], 1, 0);
 }
 
 static void run_embed_grad(struct backend *be, const struct view *v,

@@ -25,7 +25,7 @@ test: setup ## build and run all tests
 check: test
 
 .PHONY: build-tests test-unit
-build-tests: $(BIN) $(B)/libmup.a $(TEST_BIN)
+build-tests: $(BIN) $(B)/libmup.a $(TEST_BIN) $(BENCH_BIN)
 
 test-unit: ## build and run the unit tests alone [T=test_name ...]
 	@$(MAKE) --no-print-directory -j$(shell nproc) build-tests
