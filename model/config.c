@@ -169,6 +169,9 @@ static const struct field train_fields[] = {
     { "diverge_after", FIELD_REAL, ROLE_RUN, AT(diverge_after), "0.1", "[0,1]",
       "fraction of the run, at least the warm-up, after which a "
       "loss above the initial one counts as diverged" },
+    { "spike_limit", FIELD_REAL, ROLE_FIXED, AT(spike_limit), "0", "[0,1e9]",
+      "a step whose gradient norm is above so many times the median of the "
+      "last 64 is skipped, 0 = none" },
     { 0 },
 };
 #undef AT
@@ -193,11 +196,56 @@ static const struct field run_fields[] = {
       "steps between lines of metrics.jsonl" },
     { "eval_every", FIELD_INT, ROLE_RUN, AT(eval_every), "0", "[0,1000000000]",
       "steps between evaluations, 0 = only at the end" },
-    { "checkpoint_every", FIELD_INT, ROLE_RUN, AT(checkpoint_every), "0",
+    { "verify_every", FIELD_INT, ROLE_RUN, AT(verify_every), "0",
       "[0,1000000000]",
-      "steps between checkpoints, 0 = only when stopped and at the end" },
-    { "keep", FIELD_INT, ROLE_RUN, AT(keep), "2", "[1,1000000]",
-      "newest checkpoints that are kept" },
+      "steps between looks for silent corruption of memory, 0 = none" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct checkpoint_config, member)
+static const struct field checkpoint_fields[] = {
+    { "every", FIELD_TEXT, ROLE_RUN, AT(every), "0", "",
+      "steps (200), minutes (10 min) or auto between checkpoints; 0 = only "
+      "when stopped and at the end" },
+    { "keep", FIELD_TEXT, ROLE_RUN, AT(keep), "last 2", "",
+      "checkpoints that are kept: last N, or last N, every STEPS" },
+    { "quota_gib", FIELD_REAL, ROLE_RUN, AT(quota_gib), "0", "[0,1e9]",
+      "GiB that the checkpoints of a run may take, 0 = no limit" },
+    { "mtbf_hours", FIELD_REAL, ROLE_RUN, AT(mtbf_hours), "24", "(0,1e6]",
+      "hours between failures of the whole job, for checkpoint.every auto" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct parallel_config, member)
+static const struct field parallel_fields[] = {
+    { "data", FIELD_INT, ROLE_SCALE, AT(data), "0", "[0,1048576]",
+      "ranks that replicate experts and split the batch, 0 = auto" },
+    { "expert", FIELD_INT, ROLE_SCALE, AT(expert), "0", "[0,1048576]",
+      "ranks that split the experts, and the batch too, 0 = auto" },
+    { "tensor", FIELD_INT, ROLE_SCALE, AT(tensor), "0", "[0,1048576]",
+      "ranks that split heads, hidden units and vocabulary, 0 = auto" },
+    { "deadline_s", FIELD_REAL, ROLE_RUN, AT(deadline_s), "600", "(0,86400]",
+      "seconds until a rank that does not arrive at a message is lost" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct drill_config, member)
+static const struct field drill_fields[] = {
+    { "kill", FIELD_TEXT, ROLE_RUN, AT(kill), "", "",
+      "rank R step S: the rank kills itself" },
+    { "stop", FIELD_TEXT, ROLE_RUN, AT(stop), "", "",
+      "rank R step S: the rank stops (SIGSTOP)" },
+    { "slow", FIELD_TEXT, ROLE_RUN, AT(slow), "", "",
+      "rank R ms M: the rank sleeps so long in every step" },
+    { "flip", FIELD_TEXT, ROLE_RUN, AT(flip), "", "",
+      "rank R step S weight|m|v|grad TENSOR bit B: one bit changes in memory" },
+    { "fail_write", FIELD_TEXT, ROLE_RUN, AT(fail_write), "", "",
+      "rank R write N: the N-th write of a checkpoint fails" },
+    { "fill_disk", FIELD_TEXT, ROLE_RUN, AT(fill_disk), "", "",
+      "rank R bytes N: after so many bytes of checkpoints the disk is full" },
     { 0 },
 };
 #undef AT
@@ -219,9 +267,15 @@ static const struct section run_sections[] = {
       "optimizer, schedule and losses" },
     { "data", data_fields, offsetof(struct run_config, data), "what is read" },
     { "run", run_fields, offsetof(struct run_config, run),
-      "logging, evaluation, checkpoints" },
+      "logging and evaluation" },
+    { "checkpoint", checkpoint_fields, offsetof(struct run_config, checkpoint),
+      "what is saved, and when" },
+    { "parallel", parallel_fields, offsetof(struct run_config, parallel),
+      "how ranks share the work (docs/parallel.md)" },
     { "launch", launch_fields, offsetof(struct run_config, launch),
       "how a run is started" },
+    { "drill", drill_fields, offsetof(struct run_config, drill),
+      "faults on purpose, to see them survived; empty = none" },
     { 0 },
 };
 

@@ -83,6 +83,7 @@ struct train_config {
     double balance_loss;
     int64_t seed;
     double diverge_after; /* fraction of steps before the loss test starts */
+    double spike_limit;   /* gradient norms over the median, 0 = off */
 };
 
 struct data_config {
@@ -93,10 +94,34 @@ struct data_config {
 
 struct run_section {
     char backend[FIELD_TEXT_BYTES];
-    int64_t log_every;        /* steps */
-    int64_t eval_every;       /* steps, 0 = at the end only */
-    int64_t checkpoint_every; /* steps, 0 = at the end and when stopped */
-    int64_t keep;             /* checkpoints kept */
+    int64_t log_every;  /* steps */
+    int64_t eval_every; /* steps, 0 = at the end only */
+    int64_t
+        verify_every; /* steps between looks for silent corruption, 0 = off */
+};
+
+/* The texts are parsed by checkpoint_policy.h. */
+struct checkpoint_config {
+    char every[FIELD_TEXT_BYTES]; /* "200", "10 min", "auto", "0" */
+    char keep[FIELD_TEXT_BYTES];  /* "last 2", "last 3, every 1000" */
+    double quota_gib;             /* 0 = none */
+    double mtbf_hours;            /* of the whole job, for auto */
+};
+
+/* Ranks along each way of sharing the work (layout.h); 0 = auto. */
+struct parallel_config {
+    int64_t data, expert, tensor;
+    double deadline_s; /* of one message, until a rank counts as lost */
+};
+
+/* Faults on purpose (drill.h); "" = none. */
+struct drill_config {
+    char kill[FIELD_TEXT_BYTES];
+    char stop[FIELD_TEXT_BYTES];
+    char slow[FIELD_TEXT_BYTES];
+    char flip[FIELD_TEXT_BYTES];
+    char fail_write[FIELD_TEXT_BYTES];
+    char fill_disk[FIELD_TEXT_BYTES];
 };
 
 struct launch_config {
@@ -109,8 +134,11 @@ struct run_config {
     struct train_config train;
     struct data_config data;
     struct run_section run;
+    struct checkpoint_config checkpoint;
+    struct parallel_config parallel;
     struct launch_config launch;
-    unsigned char set[96]; /* which keys were given; see struct schema */
+    struct drill_config drill;
+    unsigned char set[128]; /* which keys were given; see struct schema */
 };
 
 extern const struct schema run_schema;

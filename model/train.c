@@ -67,7 +67,9 @@ static void note_difference(void *context, const char *key,
     struct difference *d = context;
 
     (void)field;
-    if (d->text[0] || !strncmp(key, "run.", 4) || !strncmp(key, "launch.", 7))
+    if (d->text[0] || !strncmp(key, "run.", 4) ||
+        !strncmp(key, "checkpoint.", 11) || !strncmp(key, "parallel.", 9) ||
+        !strncmp(key, "launch.", 7) || !strncmp(key, "drill.", 6))
         return;
     snprintf(d->text, sizeof(d->text), "%s is %s there and %s here", key, a, b);
 }
@@ -152,6 +154,14 @@ static int list_tensors(struct run *r, struct mup_error *err)
     return MUP_OK;
 }
 
+static int64_t keep_last(const struct run *r)
+{
+    long long n = 2;
+
+    (void)sscanf(r->trainer.config.checkpoint.keep, "last %lld", &n);
+    return n;
+}
+
 static int save(struct run *r, struct mup_error *err)
 {
     char dir[1100];
@@ -171,7 +181,7 @@ static int save(struct run *r, struct mup_error *err)
         return rc;
     r->saved_step = r->step;
     rc = run_log_event(&r->log, run_log_new_event("checkpoint", r->step), err);
-    return rc ? rc : checkpoint_prune(dir, r->trainer.config.run.keep, err);
+    return rc ? rc : checkpoint_prune(dir, keep_last(r), err);
 }
 
 static void note_damaged(void *context, const char *sentence)
@@ -365,6 +375,7 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
     int rc = trainer_step(&r->trainer, r->step, &s, err);
     json_t *balance = NULL;
     int evaluate, log;
+    int64_t every;
     double rate;
 
     if (rc)
@@ -392,8 +403,8 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
         rc = log_step(r, &s, balance, rate, err);
     else
         json_decref(balance);
-    if (!rc && !*diverged && c->run.checkpoint_every &&
-        r->step % c->run.checkpoint_every == 0)
+    every = strtoll(c->checkpoint.every, NULL, 10);
+    if (!rc && !*diverged && every && r->step % every == 0)
         rc = save(r, err);
     return rc;
 }

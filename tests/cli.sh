@@ -412,7 +412,7 @@ for signal in INT TERM; do
     "$m" "${long[@]}" -o stopped-$signal >/dev/null 2>&1
     as_unbroken "after SIG$signal the run ends as if unbroken" stopped-$signal
 done
-interrupt KILL killed --run.checkpoint_every=7 >/dev/null
+interrupt KILL killed --checkpoint.every=7 >/dev/null
 "$m" "${long[@]}" -o killed >/dev/null 2>&1
 as_unbroken "after kill -9 the run ends as if unbroken" killed
 

@@ -520,7 +520,7 @@ static void a_study_that_grows_keeps_and_shares_its_results(void **state)
     "parameters:\n  train.lr: [2^-6]\n  train.steps: 30\n"                     \
     "  train.batch: 4\n  model.seq: 16\n  model.layers: 1\n"                   \
     "  model.experts: 4\n  mup.base_width: 32\n  data.valid_sequences: 4\n"    \
-    "  run.checkpoint_every: 5\n"                                              \
+    "  checkpoint.every: 5\n"                                                  \
     "groups:\n  mup.parametrization: [sp, mup]\n  model.width: [32, 64]\n"
 
 static void real_runs_survive_kills_bit_for_bit(void **state)
