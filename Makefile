@@ -24,7 +24,7 @@ REQUIRED := yaml.h:libyaml-dev jansson.h:libjansson-dev dnnl.h:libdnnl-dev \
             lapacke.h:liblapacke-dev cblas.h:libopenblas-dev \
             sqlite3.h:libsqlite3-dev xxhash.h:libxxhash-dev
 LIBS := -lyaml -ljansson -ldnnl -llapacke -lopenblas -lsqlite3 \
-        -lxxhash -lm
+        -lxxhash -lm -pthread
 
 VERSION := 0.1.0
 REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)

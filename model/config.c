@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "configs/yaml.h"
+#include "model/checkpoint_policy.h"
 
 #define AT(member) offsetof(struct model_config, member)
 static const struct field model_fields[] = {
@@ -532,6 +533,7 @@ static int check_base(const struct run_config *c, struct mup_error *err)
 
 int run_config_check(const struct run_config *c, struct mup_error *err)
 {
+    struct checkpoint_policy policy;
     int rc = check_model(&c->model, err);
 
     if (rc)
@@ -564,7 +566,7 @@ int run_config_check(const struct run_config *c, struct mup_error *err)
         return mup_fail(err, MUP_USAGE,
                         "mup.zero_readout with model.tied would zero the "
                         "embedding; switch one of them off");
-    return MUP_OK;
+    return checkpoint_policy_parse(&c->checkpoint, &policy, err);
 }
 
 static int apply_override(struct run_config *config, const char *override,

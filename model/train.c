@@ -13,6 +13,7 @@
 #include "model/lock.h"
 #include "model/manifest.h"
 #include "model/run_log.h"
+#include "model/saver.h"
 #include "model/trainer.h"
 
 /* Weight of the newest loss in the running mean that divergence is judged
@@ -26,13 +27,20 @@
  * tensors. */
 struct run {
     const char *dir;
+    char checkpoints[1100]; /* the folder of that name in dir */
     const struct train_hooks *hooks;
     struct trainer trainer;
     struct file_lock lock;
     struct run_log log;
-    struct checkpoint_tensor *tensors;
-    int n_tensors;
-    int64_t step; /* optimizer steps done */
+    struct checkpoint_part *parts; /* what this rank saves */
+    int n_parts;
+    struct checkpoint_policy policy;
+    struct saver *saver;
+    char *config_text;  /* resolved, as YAML */
+    int64_t saving;     /* step of the save under way, 0 = none */
+    int failed_saves;   /* in a row */
+    double last_save_s; /* clock when the newest save began */
+    int64_t step;       /* optimizer steps done */
     double first_loss, loss_ema, tail_sum;
     int64_t tail_steps;
     int64_t saved_step;
@@ -117,7 +125,7 @@ static int write_config(const struct run_config *config, const char *dir,
 
 /* --- checkpoints --- */
 
-static void add_tensors(struct run *r, const char *kind, struct view all)
+static void add_parts(struct run *r, const char *kind, struct view all)
 {
     int second = !strcmp(kind, "v");
     const struct params *params = &r->trainer.model.params;
@@ -126,62 +134,151 @@ static void add_tensors(struct run *r, const char *kind, struct view all)
     for (int i = 0; i < params->n; i++) {
         const struct param *p = &params->list[i];
         int64_t first = second ? p->second : p->first;
+        int64_t shape[3] = { p->slices, p->rows, p->cols };
 
         if (first < 0)
             continue; /* this tensor's optimizer keeps no second moment */
-        r->tensors[r->n_tensors++] = (struct checkpoint_tensor){
-            .name = p->name,
-            .kind = kind,
-            .shape = { p->slices, p->rows, p->cols },
-            .dtype = r->trainer.be.dtype,
-            .data = (char *)all.data + (size_t)first * element,
-            .bytes = (size_t)p->count * element,
-        };
+        r->parts[r->n_parts++] =
+            checkpoint_whole(p->name, kind, shape, r->trainer.be.dtype,
+                             (char *)all.data + (size_t)first * element);
     }
 }
 
-static int list_tensors(struct run *r, struct mup_error *err)
+static int list_parts(struct run *r, struct mup_error *err)
 {
     size_t n = (size_t)r->trainer.model.params.n;
 
-    r->tensors = calloc(3 * n, sizeof(*r->tensors));
+    r->parts = calloc(3 * n, sizeof(*r->parts));
     r->load = calloc((size_t)r->trainer.model.E, sizeof(*r->load));
-    if (!r->tensors || !r->load)
+    if (!r->parts || !r->load)
         return mup_fail(err, MUP_SYSTEM, "out of memory for the run");
-    add_tensors(r, "weight", r->trainer.model.all_weights);
-    add_tensors(r, "m", r->trainer.optimizer.moment);
-    add_tensors(r, "v", r->trainer.optimizer.variance);
+    add_parts(r, "weight", r->trainer.model.all_weights);
+    add_parts(r, "m", r->trainer.optimizer.moment);
+    add_parts(r, "v", r->trainer.optimizer.variance);
     return MUP_OK;
 }
 
-static int64_t keep_last(const struct run *r)
+static int open_saver(struct run *r, struct mup_error *err)
 {
-    long long n = 2;
-
-    (void)sscanf(r->trainer.config.checkpoint.keep, "last %lld", &n);
-    return n;
-}
-
-static int save(struct run *r, struct mup_error *err)
-{
-    char dir[1100];
-    json_t *state;
+    struct saver_options options = {
+        .dir = r->checkpoints,
+        .ranks = 1,
+        .policy = r->policy,
+    };
+    size_t bytes;
+    FILE *text = open_memstream(&r->config_text, &bytes);
     int rc;
 
-    /* before the first step there is nothing that the config does not say */
-    if (r->saved_step == r->step || r->step == 0)
-        return MUP_OK;
-    snprintf(dir, sizeof(dir), "%s/checkpoints", r->dir);
-    state = json_pack("{s:f, s:f, s:f, s:I}", "first_loss", r->first_loss,
-                      "loss_ema", r->loss_ema, "tail_sum", r->tail_sum,
-                      "tail_steps", (json_int_t)r->tail_steps);
-    rc = checkpoint_write(dir, r->step, state, r->tensors, r->n_tensors, err);
-    json_decref(state);
+    if (!text)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for the run");
+    rc = config_dump(&run_schema, &r->trainer.config, 0, text, err);
+    if (fclose(text) != 0 && !rc)
+        rc = mup_fail(err, MUP_SYSTEM, "out of memory for the run");
     if (rc)
         return rc;
-    r->saved_step = r->step;
-    rc = run_log_event(&r->log, run_log_new_event("checkpoint", r->step), err);
-    return rc ? rc : checkpoint_prune(dir, keep_last(r), err);
+    options.config = r->config_text;
+    for (int i = 0; i < r->n_parts; i++)
+        options.bytes += checkpoint_part_bytes(&r->parts[i]);
+    options.total_bytes = (double)options.bytes;
+    r->last_save_s = now_s();
+    return saver_open(&options, &r->saver, err);
+}
+
+static void tell(struct run *r, const char *sentence)
+{
+    if (r->hooks && r->hooks->note)
+        r->hooks->note(r->hooks->context, sentence);
+}
+
+/* A save that failed is no end of training: the next one may find room.  Two
+ * in a row are, as more and more work would be at stake. */
+static int give_up_save(struct run *r, struct mup_error *err)
+{
+    struct mup_error note = { 0 };
+
+    saver_abandon(r->saver, &note);
+    r->saving = 0;
+    if (++r->failed_saves > 1)
+        return mup_fail(err, MUP_SYSTEM,
+                        "%s; see to it and run the same command again",
+                        note.text);
+    tell(r, note.text);
+    return MUP_OK;
+}
+
+/* Take the save under way as far as it has come, or with `wait` to its end. */
+static int settle_save(struct run *r, int wait, struct mup_error *err)
+{
+    struct mup_error note = { 0 };
+
+    while (r->saving) {
+        int state =
+            wait ? saver_wait(r->saver, &note) : saver_poll(r->saver, &note);
+
+        if (state == SAVER_BUSY)
+            return MUP_OK;
+        if (state == SAVER_FAILED)
+            return give_up_save(r, err);
+        if (state == SAVER_WRITTEN) {
+            saver_commit(r->saver);
+            continue;
+        }
+        if (note.text[0]) /* what should have gone is still there */
+            tell(r, note.text);
+        r->saved_step = r->saving;
+        r->failed_saves = 0;
+        r->saving = 0;
+        return run_log_event(
+            &r->log, run_log_new_event("checkpoint", r->saved_step), err);
+    }
+    return MUP_OK;
+}
+
+/* Begin to save this step; first the one before it must be through. */
+static int start_save(struct run *r, struct mup_error *err)
+{
+    struct saver_snapshot snapshot = { r->step, r->parts, r->n_parts, NULL };
+    int rc = settle_save(r, 1, err);
+
+    if (rc)
+        return rc;
+    snapshot.state =
+        json_pack("{s:f, s:f, s:f, s:I}", "first_loss", r->first_loss,
+                  "loss_ema", r->loss_ema, "tail_sum", r->tail_sum,
+                  "tail_steps", (json_int_t)r->tail_steps);
+    r->last_save_s = now_s();
+    rc = saver_start(r->saver, &snapshot, err);
+    json_decref(snapshot.state);
+    if (!rc)
+        r->saving = r->step;
+    return rc;
+}
+
+static int save_if_due(struct run *r, struct mup_error *err)
+{
+    struct checkpoint_clock clock = {
+        .step = r->step,
+        .since_s = now_s() - r->last_save_s,
+        .cost_s = saver_stats(r->saver).last_cost_s,
+    };
+    int rc = settle_save(r, 0, err);
+
+    if (!rc && checkpoint_due(&r->policy, &clock))
+        rc = start_save(r, err);
+    return rc;
+}
+
+/* The last save of this process, which must succeed. */
+static int save(struct run *r, struct mup_error *err)
+{
+    int rc = settle_save(r, 1, err);
+
+    /* before the first step there is nothing that the config does not say */
+    if (rc || r->saved_step == r->step || r->step == 0)
+        return rc;
+    r->failed_saves = 1; /* no other chance follows */
+    rc = start_save(r, err);
+    return rc ? rc : settle_save(r, 1, err);
 }
 
 static void note_damaged(void *context, const char *sentence)
@@ -190,23 +287,29 @@ static void note_damaged(void *context, const char *sentence)
 
     if (!r->skipped[0])
         snprintf(r->skipped, sizeof(r->skipped), "%s", sentence);
-    if (r->hooks && r->hooks->note)
-        r->hooks->note(r->hooks->context, sentence);
+    tell(r, sentence);
 }
 
 /* Continue from the newest checkpoint that verifies, if any; else from the
  * freshly initialised weights. */
 static int load(struct run *r, struct mup_error *err)
 {
-    json_t *state = NULL, *event;
-    char dir[1100];
-    int rc;
+    struct checkpoint_latest latest = {
+        .dir = r->checkpoints,
+        .wants = r->parts,
+        .n = r->n_parts,
+        .aside = 1,
+        .note = note_damaged,
+        .context = r,
+    };
+    struct checkpoint_found found = { 0 };
+    json_t *state, *event;
+    int rc = checkpoint_read_latest(&latest, &found, err);
 
-    snprintf(dir, sizeof(dir), "%s/checkpoints", r->dir);
-    rc = checkpoint_read_latest(dir, r->tensors, r->n_tensors, &r->step, &state,
-                                note_damaged, r, err);
     if (rc)
         return rc;
+    r->step = found.step;
+    state = found.state;
     if (r->step) {
         r->first_loss = json_real_value(json_object_get(state, "first_loss"));
         r->loss_ema = json_real_value(json_object_get(state, "loss_ema"));
@@ -375,7 +478,6 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
     int rc = trainer_step(&r->trainer, r->step, &s, err);
     json_t *balance = NULL;
     int evaluate, log;
-    int64_t every;
     double rate;
 
     if (rc)
@@ -403,9 +505,8 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
         rc = log_step(r, &s, balance, rate, err);
     else
         json_decref(balance);
-    every = strtoll(c->checkpoint.every, NULL, 10);
-    if (!rc && !*diverged && every && r->step % every == 0)
-        rc = save(r, err);
+    if (!rc && !*diverged)
+        rc = save_if_due(r, err);
     return rc;
 }
 
@@ -427,7 +528,8 @@ static int loop(struct run *r, struct train_result *result,
     if (diverged) {
         result->diverged = 1;
         result->diverged_step = r->step;
-        return finish(r, "diverged", result, err);
+        rc = settle_save(r, 1, err);
+        return rc ? rc : finish(r, "diverged", result, err);
     }
     if (isnan(r->val_loss)) /* saved at the last step, then killed */
         rc = trainer_evaluate(&r->trainer, &r->val_loss, err);
@@ -466,14 +568,16 @@ static int lock_run(struct run *r, const char *dir, struct mup_error *err)
 static int run_open(const struct run_config *config, const char *dir,
                     struct run *r, struct mup_error *err)
 {
-    char path[1100];
     int rc;
 
-    snprintf(path, sizeof(path), "%s/checkpoints", dir);
+    snprintf(r->checkpoints, sizeof(r->checkpoints), "%s/checkpoints", dir);
+    rc = checkpoint_policy_parse(&config->checkpoint, &r->policy, err);
+    if (rc)
+        return rc;
     rc = trainer_open(config, &r->trainer, err);
     if (rc)
         return rc;
-    rc = file_make_dirs(path, err);
+    rc = file_make_dirs(r->checkpoints, err);
     if (!rc)
         rc = lock_run(r, dir, err);
     if (!rc)
@@ -481,9 +585,11 @@ static int run_open(const struct run_config *config, const char *dir,
     if (!rc)
         rc = manifest_write(dir, &r->trainer, err);
     if (!rc)
-        rc = list_tensors(r, err);
+        rc = list_parts(r, err);
     if (!rc)
         rc = load(r, err);
+    if (!rc)
+        rc = open_saver(r, err);
     r->started = now_s();
     r->started_step = r->step;
     return rc;
@@ -513,9 +619,13 @@ int train_run(const struct run_config *config, const char *dir,
         rc = loop(&r, result, &local);
     if (rc && rc != MUP_STOPPED && r.log.events >= 0)
         record_failure(&r, rc, &local);
+    if (rc && r.saver) /* what was begun before the failure still counts */
+        (void)settle_save(&r, 1, NULL);
+    saver_close(r.saver);
     run_log_close(&r.log);
     lock_release(&r.lock);
-    free(r.tensors);
+    free(r.config_text);
+    free(r.parts);
     free(r.load);
     trainer_close(&r.trainer);
     if (rc && err)
