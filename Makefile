@@ -69,7 +69,7 @@ BENCH_BIN  := $(BENCH_SRC:tests/%.c=$(B)/tests/%)
 BIN        := $(B)/bin/mutransfer
 
 .PHONY: all features help setup quickstart corpus test check soak lint bench \
-        fuzz install clean docs compile_commands.json
+        tsan fuzz install clean docs compile_commands.json
 
 all: features $(BIN) $(B)/libmup.a ## build the program and libmup
 
