@@ -210,7 +210,8 @@ static const struct field checkpoint_fields[] = {
       "steps (200), minutes (10 min) or auto between checkpoints; 0 = only "
       "when stopped and at the end" },
     { "keep", FIELD_TEXT, ROLE_RUN, AT(keep), "last 2", "",
-      "checkpoints that are kept: last N, or last N, every STEPS" },
+      "checkpoints that are kept: last N, or last N, every STEPS (these stay "
+      "for ever)" },
     { "quota_gib", FIELD_REAL, ROLE_RUN, AT(quota_gib), "0", "[0,1e9]",
       "GiB that the checkpoints of a run may take, 0 = no limit" },
     { "mtbf_hours", FIELD_REAL, ROLE_RUN, AT(mtbf_hours), "24", "(0,1e6]",

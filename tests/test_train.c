@@ -42,8 +42,8 @@ static struct run_config small_config(void)
     c.train.steps = 40;
     c.data.valid_sequences = 4;
     c.run.log_every = 4;
-    strcpy(c.checkpoint.every, "5");
-    strcpy(c.checkpoint.keep, "last 3");
+    snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "5");
+    snprintf(c.checkpoint.keep, sizeof(c.checkpoint.keep), "last 3");
     return c;
 }
 
@@ -246,7 +246,7 @@ static void a_killed_run_continues_bit_for_bit(void **state)
     struct train_result a, b;
 
     (void)state;
-    strcpy(c.checkpoint.every, "1");
+    snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "1");
     assert_done(&c, new_dir(whole), &a);
     for (int i = 0; i < rounds; i++) {
         new_dir(parts);
@@ -381,12 +381,12 @@ static void a_damaged_checkpoint_does_not_crowd_out_good_ones(void **state)
     char dir[64], path[256];
 
     (void)state;
-    strcpy(c.checkpoint.keep, "last 2");
+    snprintf(c.checkpoint.keep, sizeof(c.checkpoint.keep), "last 2");
     stop_early(&c, new_dir(dir));
     snprintf(path, sizeof(path),
              "%s/checkpoints/step-0000000022/rank-0000-0000000022.bin", dir);
     assert_int_equal(truncate(path, 100), 0);
-    strcpy(c.checkpoint.keep, "last 1");
+    snprintf(c.checkpoint.keep, sizeof(c.checkpoint.keep), "last 1");
     {
         struct stop_at stop = { 21, 0 };
         struct train_hooks hooks = { &stop, remember_step, reached, NULL };
@@ -426,7 +426,7 @@ static void a_rate_too_small_to_train_is_no_divergence(void **state)
 
     (void)state;
     c.train.lr = 1e-9;
-    strcpy(c.checkpoint.every, "0");
+    snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "0");
     for (c.train.seed = 1; c.train.seed <= 8; c.train.seed++) {
         assert_done(&c, new_dir(dir), &result);
         assert_false(result.diverged);
@@ -480,7 +480,7 @@ static void a_full_disk_is_one_sentence_and_loses_nothing(void **state)
 
     (void)state;
     new_dir(dir);
-    strcpy(c.checkpoint.keep, "last 1000");
+    snprintf(c.checkpoint.keep, sizeof(c.checkpoint.keep), "last 1000");
     /* room for the first checkpoints only (1 MB each) */
     if (mount("none", dir, "tmpfs", 0, "size=2600k") != 0) {
         print_message("skipped: cannot mount a tmpfs here (%s)\n",
