@@ -5,6 +5,7 @@
 
 #include "configs/yaml.h"
 #include "model/checkpoint_policy.h"
+#include "model/drill.h"
 
 #define AT(member) offsetof(struct model_config, member)
 static const struct field model_fields[] = {
@@ -243,7 +244,9 @@ static const struct field drill_fields[] = {
     { "slow", FIELD_TEXT, ROLE_RUN, AT(slow), "", "",
       "rank R ms M: the rank sleeps so long in every step" },
     { "flip", FIELD_TEXT, ROLE_RUN, AT(flip), "", "",
-      "rank R step S weight|m|v|grad TENSOR bit B: one bit changes in memory" },
+      "rank R step S weight|m|v|grad|compute|copy TENSOR bit B: one bit "
+      "changes "
+      "in memory (docs/faults.md)" },
     { "fail_write", FIELD_TEXT, ROLE_RUN, AT(fail_write), "", "",
       "rank R write N: the N-th write of a checkpoint fails" },
     { "fill_disk", FIELD_TEXT, ROLE_RUN, AT(fill_disk), "", "",
@@ -535,6 +538,7 @@ static int check_base(const struct run_config *c, struct mup_error *err)
 int run_config_check(const struct run_config *c, struct mup_error *err)
 {
     struct checkpoint_policy policy;
+    struct drill drill;
     int rc = check_model(&c->model, err);
 
     if (rc)
@@ -567,7 +571,8 @@ int run_config_check(const struct run_config *c, struct mup_error *err)
         return mup_fail(err, MUP_USAGE,
                         "mup.zero_readout with model.tied would zero the "
                         "embedding; switch one of them off");
-    return checkpoint_policy_parse(&c->checkpoint, &policy, err);
+    rc = checkpoint_policy_parse(&c->checkpoint, &policy, err);
+    return rc ? rc : drill_parse(&c->drill, &drill, err);
 }
 
 static int apply_override(struct run_config *config, const char *override,
