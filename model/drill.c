@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_WORDS = 12 };
+enum { MAX_WORDS = 14 }; /* more than any form has */
 
 struct words {
     char text[FIELD_TEXT_BYTES];
@@ -86,20 +86,24 @@ static int parse_flip(const char *text, struct drill_flip *out,
                       struct mup_error *err)
 {
     static const char form[] = "rank R step S weight|m|v|grad|compute|copy "
-                               "TENSOR bit B [element N]";
+                               "TENSOR bit B [element N] [times N]";
     struct words w;
 
     out->rank = -1;
     out->element = -1;
+    out->times = 1;
     split(text, &w);
     if (w.n == 0)
         return MUP_OK;
-    if ((w.n != 8 && w.n != 10) || !pair(&w, 0, "rank", &out->rank) ||
+    if (w.n < 8 || !pair(&w, 0, "rank", &out->rank) ||
         !pair(&w, 2, "step", &out->step) || out->step < 1 ||
         !pair(&w, 6, "bit", &out->bit) || out->bit > 63 ||
-        (w.n == 10 && !pair(&w, 8, "element", &out->element)) ||
         strlen(w.word[5]) >= sizeof(out->tensor))
         return bad("flip", text, form, err);
+    for (int i = 8; i < w.n; i += 2)
+        if (!pair(&w, i, "element", &out->element) &&
+            !pair(&w, i, "times", &out->times))
+            return bad("flip", text, form, err);
     while (out->kind < N_KINDS && strcmp(w.word[4], kinds[out->kind]) != 0)
         out->kind++;
     if (out->kind == N_KINDS)

@@ -27,6 +27,7 @@ struct drill_flip {
     char tensor[64];
     int64_t bit;     /* of the element */
     int64_t element; /* of the rank's part; -1: the middle one */
+    int64_t times;   /* that the step comes again, after returns */
 };
 
 struct drill {
@@ -36,7 +37,7 @@ struct drill {
 
 /*  kill, stop   rank R step S
  *  slow         rank R ms M
- *  flip         rank R step S KIND TENSOR bit B [element N]
+ *  flip         rank R step S KIND TENSOR bit B [element N] [times N]
  *  fail_write   rank R write N
  *  fill_disk    rank R bytes N
  * MUP_USAGE; the sentence begins with the key. */

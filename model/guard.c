@@ -304,14 +304,18 @@ static void digest(struct guard *g, struct guard_word *word)
     }
 }
 
-/* Do a and b, of all ranks, hold the same things of a kind? */
-static int are_replicas(const struct layout *n, int group, int a, int b)
+/* The first of all ranks that hold what rank a holds of a group's things. */
+static int64_t first_replica(const struct layout *n, int group, int64_t a)
 {
-    const struct place p = layout_place(n, a), q = layout_place(n, b);
+    struct place p = layout_place(n, a);
 
     if (group == OF_TENSOR)
-        return p.data == q.data && p.expert == q.expert;
-    return p.tensor == q.tensor && (group == OF_DENSE || p.expert == q.expert);
+        p.tensor = 0;
+    else
+        p.data = 0;
+    if (group == OF_DENSE)
+        p.expert = 0;
+    return layout_rank(&p);
 }
 
 /* From all ranks' words, so all answer alike. */
@@ -319,12 +323,11 @@ static int replicas_differ(const struct guard *g)
 {
     const struct ranks *r = g->model->ranks;
 
-    for (int a = 0; a < r->all.size; a++)
-        for (int b = 0; b < a; b++)
-            for (int group = 0; group < N_GROUPS; group++)
-                if (are_replicas(&r->place.n, group, a, b) &&
-                    g->words[a].digest[group] != g->words[b].digest[group])
-                    return 1;
+    for (int64_t a = 0; a < r->all.size; a++)
+        for (int group = 0; group < N_GROUPS; group++)
+            if (g->words[a].digest[group] !=
+                g->words[first_replica(&r->place.n, group, a)].digest[group])
+                return 1;
     return 0;
 }
 
@@ -362,7 +365,7 @@ static void look_closer(struct guard *g, int group, int64_t step)
     struct comm *c = group_of(g, group);
     int64_t n = gather_hashes(g, group);
 
-    for (int64_t k = 1; k < n; k++) {
+    for (int64_t k = 1; k < n && !g->finding.found; k++) {
         int odd = seal_majority(g->hashes + k, c->size, n);
         int64_t i;
 
@@ -370,8 +373,6 @@ static void look_closer(struct guard *g, int group, int64_t step)
             continue;
         i = seal_of(g, group, k - 1);
         report(g, &g->weight.list[i], GUARD_WEIGHT, GUARD_REPLICAS);
-        if (g->finding.by != GUARD_REPLICAS)
-            return;
         g->finding.rank = odd < 0 ? -1 : (int32_t)g->hashes[odd * n];
         if (odd == SEAL_OPEN)
             g->dispute =
@@ -402,7 +403,8 @@ static const struct guard_finding *choose(const struct guard *g)
     for (int i = 0; i < g->model->ranks->all.size; i++) {
         const struct guard_finding *f = &g->findings[i];
 
-        if (f->found && (!best || f->by < best->by))
+        if (f->found && (!best || f->by < best->by ||
+                         (f->by == best->by && best->rank < 0 && f->rank >= 0)))
             best = f;
     }
     return best;

@@ -159,6 +159,10 @@ static int check_flip(struct run *r, struct mup_error *err)
                         "drill.flip: an element of '%s' has %" PRId64
                         " bits, and none of number %" PRId64,
                         f->tensor, bits, f->bit);
+    if (f->kind == DRILL_COPY && r->ranks.all.size == 1)
+        return mup_fail(err, MUP_USAGE,
+                        "drill.flip: copy is an error between ranks, and this "
+                        "run has one");
     if (f->rank != r->ranks.all.rank)
         return MUP_OK;
     count = target(r).cols;
@@ -267,7 +271,8 @@ int run_drill_step(struct run *r, double *slept_s, struct mup_error *err)
         *slept_s = (double)d->slow.number / 1000;
     }
     if (!rc && d->flip.rank == me && d->flip.step == step) {
-        d->flip.rank = -1;
+        if (--d->flip.times <= 0)
+            d->flip.rank = -1;
         r->flip.armed = 1;
         rc = announce(r, "flip", c->flip, err);
         if (!rc && d->flip.kind <= DRILL_V)

@@ -117,24 +117,24 @@ static int end_save(struct run *r, int64_t trusted, struct mup_error *err)
     return run_abandon_save(r, NULL, err);
 }
 
-static int strike(struct run *r, const struct guard_finding *f, int64_t step,
-                  struct mup_error *err)
+/* One more against a rank; -1: it is not known whom. */
+static int strike(struct run *r, int rank, int64_t step, struct mup_error *err)
 {
-    int who = culprit(f), *count;
+    const struct ranks *all = &r->ranks;
+    int count = ++r->strikes[rank < 0 ? all->all.size : rank];
 
-    count = &r->strikes[who < 0 ? r->ranks.all.size : who];
-    if (++*count < MOST_STRIKES)
+    if (count < MOST_STRIKES)
         return MUP_OK;
-    if (who < 0)
+    if (rank < 0)
         return mup_fail(err, MUP_DEVICE,
                         "data was damaged %d times on a rank that could not be "
                         "told, the last time in step %" PRId64
                         "; events.jsonl says where",
-                        *count, step);
+                        count, step);
     return mup_fail(err, MUP_DEVICE,
                     "rank %d (%s) damaged data %d times, the last time in "
                     "step %" PRId64 "; run the same command without that node",
-                    who, f->host, *count, step);
+                    rank, r->guard.findings[rank].host, count, step);
 }
 
 static int go_back(struct run *r, struct mup_error *err)
@@ -168,7 +168,7 @@ static int answer(struct run *r, const struct guard_finding *f, int64_t step,
     if (!rc)
         rc = comm_agree(&r->ranks.all, distrust(r, trusted, err), err);
     if (!rc)
-        rc = strike(r, f, step, err);
+        rc = strike(r, culprit(f), step, err);
     if (!rc)
         rc = go_back(r, err);
     if (rc)
@@ -176,19 +176,22 @@ static int answer(struct run *r, const struct guard_finding *f, int64_t step,
     describe(r, f, step, found);
     snprintf(note, sizeof(note), "%s; trained on from step %" PRId64, found,
              r->step);
-    run_tell(r, note);
+    if (r->is_first)
+        run_tell(r, note);
     return MUP_OK;
 }
 
-static int log_verdict(struct run *r, int rank, int64_t step,
-                       struct mup_error *err)
+/* What counted against no one counts against the rank that was wrong. */
+static int convict(struct run *r, int rank, int64_t step, struct mup_error *err)
 {
     json_t *event = run_log_new_event("verdict", step);
+    int rc;
 
     if (event)
         json_object_set_new(event, "rank", json_integer(rank));
-    r->strikes[rank]++;
-    return run_event(r, event, err);
+    rc = comm_agree(&r->ranks.all, run_event(r, event, err), err);
+    r->strikes[r->ranks.all.size]--;
+    return rc ? rc : strike(r, rank, step, err);
 }
 
 int run_look(struct run *r, int64_t step, int *went_back, struct mup_error *err)
@@ -210,8 +213,7 @@ int run_look(struct run *r, int64_t step, int *went_back, struct mup_error *err)
         r->guard.looked = r->step;
     rank = guard_verdict(&r->guard, step);
     return rank < 0 ? comm_sync(&r->ranks.world, err)
-                    : comm_agree(&r->ranks.all, log_verdict(r, rank, step, err),
-                                 err);
+                    : convict(r, rank, step, err);
 }
 
 void run_close_guard(struct run *r)

@@ -196,8 +196,12 @@ int run_settle_save(struct run *r, int wait, struct mup_error *err)
         if (r->saving == RUN_COMMITTING)
             return t.committed ? stands(r, &note, err) : MUP_OK;
         r->saving = RUN_COMMITTING;
-        if (r->is_first)
-            saver_commit(r->saver);
+        if (!r->is_first)
+            continue;
+        /* what is newer may have to be set aside yet */
+        if (r->trainer.guard)
+            saver_trust(r->saver, r->guard.looked);
+        saver_commit(r->saver);
     }
     return MUP_OK;
 }

@@ -79,6 +79,10 @@ int saver_start(struct saver *s, const struct saver_snapshot *snapshot,
 int saver_poll(struct saver *s, struct mup_error *err);
 int saver_wait(struct saver *s, struct mup_error *err);
 
+/* Rank 0, while not busy: the newest checkpoint up to `step` stays, whatever
+ * the policy says of its age. */
+void saver_trust(struct saver *s, int64_t step);
+
 /* Rank 0, when every rank is SAVER_WRITTEN: merge the tables, check that the
  * chunks cover every tensor exactly, make it a checkpoint, and remove those
  * that the policy does not keep.  In the background. */
