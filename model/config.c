@@ -173,7 +173,7 @@ static const struct field train_fields[] = {
       "loss above the initial one counts as diverged" },
     { "spike_limit", FIELD_REAL, ROLE_FIXED, AT(spike_limit), "0", "[0,1e9]",
       "a step whose gradient norm is above so many times the median of the "
-      "last 64 is skipped, 0 = none" },
+      "last 64 is skipped, 0 = none; after 11 in a row the run has diverged" },
     { 0 },
 };
 #undef AT
@@ -200,7 +200,8 @@ static const struct field run_fields[] = {
       "steps between evaluations, 0 = only at the end" },
     { "verify_every", FIELD_INT, ROLE_RUN, AT(verify_every), "0",
       "[0,1000000000]",
-      "steps between looks for silent corruption of memory, 0 = none" },
+      "look for silent corruption of memory in every step and compute the "
+      "gradients of every so many steps twice, 0 = off (docs/faults.md)" },
     { 0 },
 };
 #undef AT
