@@ -203,8 +203,16 @@ void guard_bucket(struct guard *g, int bucket, int moment)
         seals_take(&g->grad, from, to);
 }
 
+/* Alone, gradients stay where they are until they are used. */
+static int is_alone(const struct guard *g)
+{
+    return g->model->ranks->all.size == 1;
+}
+
 void guard_reduced(struct guard *g)
 {
+    if (is_alone(g))
+        return;
     verify(g, &g->grad, GUARD_GRAD);
     seals_take(&g->share, 0, g->share.n);
 }
@@ -216,9 +224,14 @@ void guard_verify(struct guard *g)
     verify(g, &g->v, GUARD_V);
 }
 
+void guard_used(struct guard *g)
+{
+    verify(g, is_alone(g) ? &g->grad : &g->share, GUARD_GRAD);
+}
+
 void guard_updated(struct guard *g)
 {
-    verify(g, &g->share, GUARD_GRAD);
+    guard_used(g);
     seals_take(&g->own, 0, g->own.n);
     seals_take(&g->m, 0, g->m.n);
     seals_take(&g->v, 0, g->v.n);

@@ -96,7 +96,8 @@ void guard_begin(struct guard *g, int64_t step);
 void guard_bucket(struct guard *g, int bucket, int moment);
 void guard_reduced(struct guard *g); /* sums have arrived */
 void guard_verify(struct guard *g);  /* weights and moments */
-void guard_updated(struct guard *g); /* before shares are sent */
+void guard_used(struct guard *g);    /* gradients, if only to skip the step */
+void guard_updated(struct guard *g); /* or so: before shares are sent */
 void guard_gathered(struct guard *g);
 
 /* After a second run of the backward pass (execution 1).  Collective; 1 where

@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+#ifdef __x86_64__
+#include <xxh_x86dispatch.h> /* the same hash by wider registers, if any */
+#endif
 
 int seals_add(struct seals *s, const struct seal_range *range,
               struct mup_error *err)

@@ -315,11 +315,13 @@ void trainer_update(struct trainer *t, int64_t step,
 }
 
 /* The batch's gradients once more, and again where they are others.  Alone
- * they lie where the update reads them: the same bits, or a finding. */
+ * they take the place of those that the update would have read: the same bits,
+ * or a finding. */
 static void look_again(struct trainer *t, int64_t step)
 {
     struct model_losses losses = { 0 };
 
+    guard_used(t->guard);
     t->guard->execution = 1;
     accumulate(t, step, recompute, &losses);
     if (!guard_differs(t->guard))
@@ -340,13 +342,14 @@ int trainer_step(struct trainer *t, int64_t step, struct trainer_step *out,
         look_again(t, step);
     if (t->guard)
         guard_verify(t->guard);
-    if (!out->finite)
-        return sync(t, err);
     out->threshold = spike_threshold(&t->spike, t->config.train.spike_limit);
     out->skipped =
+        out->finite &&
         spike_is(&t->spike, t->config.train.spike_limit, out->grad_norm);
-    if (!out->skipped)
+    if (out->finite && !out->skipped)
         trainer_update(t, step, out);
+    else if (t->guard) /* is it the gradient that is damaged? */
+        guard_used(t->guard);
     return sync(t, err);
 }
 
