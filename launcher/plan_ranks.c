@@ -107,12 +107,12 @@ static struct units_text duration(double s)
 {
     struct units_text u;
 
-    if (s >= 1)
+    if (s >= 1 || s <= 0)
         snprintf(u.text, sizeof(u.text), "%.4g s", s);
     else if (s >= 1e-3)
         snprintf(u.text, sizeof(u.text), "%.4g ms", 1e3 * s);
     else
-        snprintf(u.text, sizeof(u.text), "%.4g us", 1e6 * s);
+        snprintf(u.text, sizeof(u.text), "%.3g us", 1e6 * s);
     return u;
 }
 
@@ -143,6 +143,10 @@ static void print_layout(const struct answer *a)
            units_count(c->train.batch).text, units_count(c->model.seq).text,
            units_count(a->plan.sequences).text, (long long)a->plan.passes,
            (long long)layout_micro_batch(c, n));
+    if (n->expert > 1)
+        printf("         rows that may arrive for this rank's experts: %s a "
+               "pass\n",
+               units_count((int64_t)a->plan.rows).text);
     if (a->chosen.starved)
         printf("         some ranks have no sequence: train.batch is less "
                "than data x expert\n");
@@ -383,10 +387,14 @@ static json_t *layouts_json(const struct listed *l, int n)
 
 static json_t *answer_json(const struct answer *a)
 {
+    const struct parallel_config *p = &a->config->parallel;
     json_t *o = json_object();
 
     json_object_set_new(o, "ranks", json_integer(a->query->ranks));
     json_object_set_new(o, "layout", layout_json(&a->chosen.n));
+    json_object_set_new(o, "auto",
+                        json_pack("{sb sb sb}", "data", !p->data, "expert",
+                                  !p->expert, "tensor", !p->tensor));
     json_object_set_new(o, "fits", json_boolean(a->chosen.fits));
     json_object_set_new(o, "nearest_that_fits",
                         a->chosen.fits      ? layout_json(&a->chosen.n)
@@ -396,6 +404,7 @@ static json_t *answer_json(const struct answer *a)
                         json_integer(a->subject.params->total));
     json_object_set_new(o, "sequences", json_integer(a->plan.sequences));
     json_object_set_new(o, "passes", json_integer(a->plan.passes));
+    json_object_set_new(o, "rows_at_most", json_number(a->plan.rows));
     json_object_set_new(o, "flops", json_number(a->plan.flops));
     json_object_set_new(o, "idle", json_number(a->plan.idle));
     json_object_set_new(o, "idle_batch", json_number(a->plan.idle_batch));

@@ -215,7 +215,15 @@ static int refuse_keys(const struct run_config *c, int64_t ranks,
                     text_of(&nearest->n).text);
 }
 
-#define GIB ((double)((int64_t)1 << 30))
+static struct layout_text size_of(double bytes)
+{
+    struct layout_text t;
+    const int small = bytes < 0x1p30;
+
+    snprintf(t.text, sizeof(t.text), "%.1f %s",
+             bytes / (small ? 0x1p20 : 0x1p30), small ? "MiB" : "GiB");
+    return t;
+}
 
 /* The keys are right, but what they ask for does not fit.  wanted: with the
  * keys as they are; best: what comes first where memory counts. */
@@ -229,23 +237,23 @@ static int refuse_memory(const struct search *s,
 
     if (best->fits)
         return mup_fail(err, MUP_USAGE,
-                        "%s needs %.1f GiB per rank, more than %.1f GiB; "
-                        "nearest that fits: %s with %.1f GiB",
-                        text_of(&wanted->n).text, wanted->memory / GIB,
-                        s->memory_bytes / GIB, text_of(&best->n).text,
-                        best->memory / GIB);
+                        "%s needs %s per rank, more than %s; "
+                        "nearest that fits: %s with %s",
+                        text_of(&wanted->n).text, size_of(wanted->memory).text,
+                        size_of(s->memory_bytes).text, text_of(&best->n).text,
+                        size_of(best->memory).text);
     ranks = layout_more_ranks(s->subject, s->ranks, s->memory_bytes, &more);
     if (ranks)
         return mup_fail(err, MUP_USAGE,
-                        "no layout of %lld ranks fits into %.1f GiB per rank; "
-                        "nearest that does: %lld ranks, %s with %.1f GiB",
-                        (long long)s->ranks, s->memory_bytes / GIB,
+                        "no layout of %lld ranks fits into %s per rank; "
+                        "nearest that does: %lld ranks, %s with %s",
+                        (long long)s->ranks, size_of(s->memory_bytes).text,
                         (long long)ranks, text_of(&more.n).text,
-                        more.memory / GIB);
+                        size_of(more.memory).text);
     return mup_fail(err, MUP_USAGE,
-                    "no layout of %lld ranks or more fits into %.1f GiB per "
+                    "no layout of %lld ranks or more fits into %s per "
                     "rank; lower train.micro_batch, model.seq or model.width",
-                    (long long)s->ranks, s->memory_bytes / GIB);
+                    (long long)s->ranks, size_of(s->memory_bytes).text);
 }
 
 static int choose(const struct search *s, struct layout *out,

@@ -293,6 +293,13 @@ static double activation_bytes(const struct work *w, double rows)
         rows < (double)ARENA_LIMIT ? (int64_t)rows : (int64_t)ARENA_LIMIT / 4;
     const double one = pass_bytes(w, 1, R), two = pass_bytes(w, 2, R);
     double bytes = one + (L - 1) * (two - one);
+    struct arena host = { 0 };
+
+    /* as trainer.c: tokens, targets, a layer's router probabilities */
+    arena_take(&host, (size_t)N * sizeof(int32_t));
+    arena_take(&host, (size_t)N * sizeof(int32_t));
+    arena_take(&host, (size_t)N * (size_t)m->experts * sizeof(double));
+    bytes += (double)host.used;
 
     /* what came back from the experts is kept beside what arrived here */
     if (w->place->n.expert > 1)

@@ -31,7 +31,7 @@ struct layout_subject {
 /* Bytes by kind: whole numbers, exact below 2^53. */
 struct layout_memory {
     double weights, gradients, optimizer;
-    double activations; /* and the micro-batch's tokens */
+    double activations; /* and the tokens of a micro-batch */
     double exchange;    /* the reduced gradients of the share, and scratch */
     double staging;     /* a checkpoint's copy of what this rank writes */
 };
