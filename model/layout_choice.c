@@ -259,7 +259,7 @@ static int refuse_memory(const struct search *s,
 static int choose(const struct search *s, struct layout *out,
                   struct mup_error *err)
 {
-    struct layout_choice any, best;
+    struct layout_choice any = { 0 }, best = { 0 };
     int64_t n;
 
     layout_choices(s->subject, s->ranks, 0, &any, 1, &n);

@@ -100,6 +100,11 @@ t "plan speaks JSON" 0 '"arena_bytes": [0-9]+' "$m" plan $tiny --json
 grok=configs/grok-1.yaml
 same "plan of 1024 ranks, with the fastest layouts" "$golden/plan-ranks.txt" \
     "$m" plan $grok --ranks 1024 --memory 512 --layouts
+if grep -vxFf "$top/docs/parallel.md" "$golden/plan-ranks.txt" >missing.txt; then
+    not_ok "docs/parallel.md shows that plan" "$(cat missing.txt)"
+else
+    ok "docs/parallel.md shows that plan"
+fi
 t "plan --ranks speaks JSON" 0 '"all_to_all": ' \
     "$m" plan $tiny --ranks 4 --layouts --json
 t "... and names what was chosen" 0 '"expert": true' \
