@@ -129,7 +129,7 @@ static void print_layout(const struct answer *a)
            "parameters, %s active\n",
            units_count(c->model.width).text, (long long)c->model.layers,
            (long long)c->model.experts, (long long)c->model.top_k,
-           units_si((double)a->subject.params->total, "").text,
+           units_si((double)a->subject.params->whole, "").text,
            units_si((double)a->subject.params->active, "").text);
     printf("ranks    %s = data %lld%s x expert %lld%s x tensor %lld%s; nodes "
            "of %lld: %s\n",
@@ -401,7 +401,7 @@ static json_t *answer_json(const struct answer *a)
                         : a->fitting.n.data ? layout_json(&a->fitting.n)
                                             : json_null());
     json_object_set_new(o, "parameters",
-                        json_integer(a->subject.params->total));
+                        json_integer(a->subject.params->whole));
     json_object_set_new(o, "sequences", json_integer(a->plan.sequences));
     json_object_set_new(o, "passes", json_integer(a->plan.passes));
     json_object_set_new(o, "rows_at_most", json_number(a->plan.rows));
@@ -444,7 +444,7 @@ int plan_print_ranks(const struct run_config *config,
     struct answer a = { .config = config,
                         .query = query,
                         .subject = { config, &params, DTYPE_F32 } };
-    int rc = params_init(config, &params, err);
+    int rc = params_init(config, &PLACE_ALONE, &params, err);
 
     if (rc != MUP_OK)
         return rc;

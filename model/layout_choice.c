@@ -67,7 +67,9 @@ static void consider(struct search *s, int64_t expert, int64_t tensor)
                (config->train.batch % layout_batch_parts(&c.n) != 0);
     c.bytes = layout_plan_bytes(&plan);
     c.memory = layout_memory_total(&plan.memory);
-    c.fits = s->memory_bytes <= 0 || c.memory <= s->memory_bytes;
+    c.rows_fit = plan.rows_fit;
+    c.fits =
+        c.rows_fit && (s->memory_bytes <= 0 || c.memory <= s->memory_bytes);
     s->found++;
     for (at = s->n; at > 0 && compare(&c, &s->list[at - 1]) < 0; at--)
         if (at < s->max)
@@ -235,6 +237,11 @@ static int refuse_memory(const struct search *s,
     struct layout_choice more;
     int64_t ranks;
 
+    if (!wanted->rows_fit)
+        return mup_fail(err, MUP_USAGE,
+                        "a forward pass on %s makes more rows of model.width "
+                        "than one message holds; lower train.micro_batch",
+                        text_of(&wanted->n).text);
     if (best->fits)
         return mup_fail(err, MUP_USAGE,
                         "%s needs %s per rank, more than %s; "
@@ -284,7 +291,7 @@ int layout_resolve(const struct run_config *config, int64_t ranks,
     if (ranks < 1 || ranks > LAYOUT_MAX_RANKS)
         return mup_fail(err, MUP_USAGE, "%lld ranks are outside [1,%lld]",
                         (long long)ranks, (long long)LAYOUT_MAX_RANKS);
-    rc = params_init(config, &params, err);
+    rc = params_init(config, &PLACE_ALONE, &params, err);
     if (rc)
         return rc;
     rc = choose(&s, out, err);

@@ -11,7 +11,8 @@
 
 struct layout_choice {
     struct layout n;
-    int fits;        /* into the memory that was asked for */
+    int fits;        /* into messages, and the memory that was asked for */
+    int rows_fit;    /* into messages */
     int changed;     /* keys of parallel.* that were given and differ */
     int starved;     /* a rank has no sequence of the batch */
     int uneven;      /* of experts and batch, what does not divide */

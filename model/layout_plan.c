@@ -1,9 +1,8 @@
 #include "model/layout_plan.h"
 
 #include <math.h>
-#include <string.h>
 
-#include "model/model.h"
+#include "model/trainer.h"
 
 /* A question with what follows from it at once. */
 struct work {
@@ -19,12 +18,13 @@ struct bucket {
     int is_expert;
 };
 
-/* The part of the tensors of one kind that this rank updates. */
+/* The part of the tensors of one kind that this rank owns, as zero.c shares
+ * them out. */
 struct share {
-    int64_t peers, part;        /* how many have a part, and which is ours */
-    int64_t held;               /* elements of weights and gradients here */
-    int64_t own, second;        /* updated here, with a second moment */
-    int64_t buckets, scratch;   /* scratch: of the largest bucket */
+    int64_t peers, part; /* how many have a part, and which is ours */
+    int64_t held;        /* elements of weights and gradients here */
+    int64_t own, second; /* updated here, with a second moment */
+    int64_t buckets;
     double scattered, gathered; /* elements sent in a step */
 };
 
@@ -33,35 +33,18 @@ struct place layout_last(const struct layout *l)
     return layout_place(l, layout_ranks(l) - 1);
 }
 
-/* How a tensor is cut along `tensor`, by the last part of its name. */
-static int cut_of(const struct param *p)
-{
-    static const char *const rows[] = { "q",           "k",         "v",
-                                        "gate",        "up",        "embed",
-                                        "shared_gate", "shared_up", "unembed" };
-    static const char *const cols[] = { "o", "down", "shared_down" };
-    const char *dot = strrchr(p->name, '.'), *name = dot ? dot + 1 : p->name;
-
-    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
-        if (!strcmp(name, rows[i]))
-            return CUT_ROWS;
-    for (size_t i = 0; i < sizeof(cols) / sizeof(*cols); i++)
-        if (!strcmp(name, cols[i]))
-            return CUT_COLS;
-    return CUT_NONE;
-}
-
-static int is_expert(const struct param *p)
-{
-    return p->shape.role == MUP_EXPERT_UP || p->shape.role == MUP_EXPERT_DOWN;
-}
-
-/* Elements of tensor i that the rank holds. */
-static int64_t held(const struct work *w, int i)
+/* What the rank holds of tensor i. */
+static struct box box_of(const struct work *w, int i)
 {
     const struct param *p = &w->s->params->list[i];
     const int64_t shape[3] = { p->slices, p->rows, p->cols };
-    struct box b = layout_box(w->place, shape, cut_of(p), is_expert(p));
+
+    return layout_box(w->place, shape, p->cut, p->is_expert);
+}
+
+static int64_t held(const struct work *w, int i)
+{
+    struct box b = box_of(w, i);
 
     return b.extent[0] * b.extent[1] * b.extent[2];
 }
@@ -80,37 +63,59 @@ static int64_t bucket_elements(const struct work *w, const struct bucket *b)
     int64_t n = 0;
 
     for (int i = b->first; i < b->last; i++)
-        if (is_expert(&w->s->params->list[i]) == b->is_expert)
+        if (w->s->params->list[i].is_expert == b->is_expert)
             n += held(w, i);
     return n;
+}
+
+/* Where the shares of the first i holders of a bucket end; Muon's not within
+ * a matrix. */
+static int64_t share_end(const struct work *w, const struct bucket *b,
+                         const struct share *s, int64_t i)
+{
+    int64_t end = layout_cut(bucket_elements(w, b), s->peers, i), at = 0;
+
+    if (w->s->config->train.optimizer != MUP_MUON || i == s->peers)
+        return end;
+    for (int j = b->first; j < b->last; j++) {
+        const struct param *p = &w->s->params->list[j];
+        struct box box = box_of(w, j);
+        int64_t unit = box.extent[1] * box.extent[2];
+
+        if (p->is_expert != b->is_expert)
+            continue;
+        if (p->optimizer == MUP_MUON && end > at &&
+            end < at + unit * box.extent[0])
+            return at + (end - at) / unit * unit;
+        at += unit * box.extent[0];
+    }
+    return end;
 }
 
 static void add_bucket(const struct work *w, const struct bucket *b,
                        struct share *s)
 {
-    int64_t total = bucket_elements(w, b), at = 0;
-    int64_t low = layout_cut(total, s->peers, s->part);
-    int64_t high = layout_cut(total, s->peers, s->part + 1);
-    int64_t own = high - low;
+    int64_t low = share_end(w, b, s, s->part), at = 0;
+    int64_t high = share_end(w, b, s, s->part + 1);
+    int any = 0;
 
     for (int i = b->first; i < b->last; i++) {
         const struct param *p = &w->s->params->list[i];
         int64_t n;
 
-        if (is_expert(p) != b->is_expert)
+        if (p->is_expert != b->is_expert)
             continue;
         n = held(w, i);
-        if (p->second >= 0)
+        if (p->has_second)
             s->second += overlap(at, n, low, high);
         at += n;
+        any = 1;
     }
-    s->held += total;
-    s->own += own;
-    s->buckets += total > 0;
-    s->scattered += (double)(total - own);
-    s->gathered += (double)own * (double)(s->peers - 1);
-    if ((s->peers - 1) * own > s->scratch)
-        s->scratch = (s->peers - 1) * own;
+    s->held += at;
+    s->own += high - low;
+    s->buckets += any;
+    s->scattered += (double)(at - (high - low));
+    s->gathered += (double)(high - low) * (double)(s->peers - 1);
 }
 
 /* First tensor of layer l; l = layers is what follows the last one. */
@@ -148,34 +153,64 @@ static void count(struct layout_plan *out, int cause, int kind, int peers,
     out->peer_bytes[cause][peers] += calls_bytes[0] > 0 ? calls_bytes[1] : 0;
 }
 
-/* All-reduces of the tensor group.  Forward: (N,D) behind the embedding,
- * attention and experts; partial sums (N,t) and targets (N,1) of the
- * cross-entropy.  Backward: (N,D) before attention, experts and unembedding,
- * (N,k) of the gates. */
-static void count_tensor(const struct work *w, struct layout_plan *out)
+/* What a rank sends of an all-reduce of n elements, as comm.c counts it. */
+static double reduced(const struct work *w, double n)
+{
+    const double t = (double)w->place->n.tensor;
+
+    return floor(2 * n * (t - 1) / t) * w->element;
+}
+
+/* All-reduces of the tensor group in one pass over so many sequences.
+ * Forward: (N,D) behind the embedding, attention and experts; partial sums
+ * (N,t) and targets (N,1) of the cross-entropy.  Backward: (N,D) before
+ * attention, experts and unembedding, (N,k) of the gates. */
+static void count_pass(const struct work *w, double passes, double sequences,
+                       struct layout_plan *out)
 {
     const struct model_config *m = &w->s->config->model;
-    const double t = (double)w->place->n.tensor, L = (double)m->layers;
-    const double cols =
-        (2 + 4 * L) * (double)m->width + t + 1 + L * (double)m->top_k;
-    const double n[2] = { (double)out->passes * (4 + 5 * L),
-                          2 * (t - 1) * (w->tokens * cols * w->element) / t };
+    const double L = (double)m->layers, N = sequences * (double)m->seq;
+    const double bytes = (2 + 4 * L) * reduced(w, N * (double)m->width) +
+                         reduced(w, N * (double)w->place->n.tensor) +
+                         reduced(w, N) + L * reduced(w, N * (double)m->top_k);
+    const double n[2] = { passes * (4 + 5 * L), passes * bytes };
 
-    if (t > 1)
+    if (sequences > 0)
         count(out, LAYOUT_TENSOR, COMM_ALL_REDUCE, LAYOUT_PEERS_TENSOR, n);
 }
 
-/* Four all-to-alls a layer: rows to their experts, what those make of them
- * back, and the same for the gradients.  The router decides what leaves; (e -
- * 1) / e does on average. */
+/* Gains of heads are whole everywhere, but each rank has seen its own heads:
+ * their gradients add up. */
+static void count_tensor(const struct work *w, struct layout_plan *out)
+{
+    const int64_t B = layout_micro_batch(w->s->config, &w->place->n);
+
+    if (w->place->n.tensor <= 1)
+        return;
+    count_pass(w, (double)(out->sequences / B), (double)B, out);
+    count_pass(w, 1, (double)(out->sequences % B), out);
+    for (int i = 0; i < w->s->params->n; i++) {
+        const double n[2] = { 1, reduced(w, (double)held(w, i)) };
+
+        if (w->s->params->list[i].partial)
+            count(out, LAYOUT_TENSOR, COMM_ALL_REDUCE, LAYOUT_PEERS_TENSOR, n);
+    }
+}
+
+/* Four exchanges a layer: rows to their experts, what those make of them back,
+ * and the same for the gradients; each is one all-to-all for the first expert
+ * of every rank, one for the second, ...  The router decides what leaves;
+ * (e - 1) / e does on average. */
 static void count_rows(const struct work *w, struct layout_plan *out)
 {
     const struct model_config *m = &w->s->config->model;
     const double e = (double)w->place->n.expert, L = (double)m->layers;
     const double rows = w->tokens * (double)m->top_k;
     const double passes = (double)out->passes;
-    const double n[2] = { passes * 4 * L, 4 * L * rows * (double)m->width *
-                                              w->element * (e - 1) / e };
+    const double slots = ceil((double)m->experts / e);
+    const double n[2] = { passes * 4 * L * slots,
+                          4 * L * rows * (double)m->width * w->element *
+                              (e - 1) / e };
     const double counts[2] = {
         passes * L, passes * L * (e - 1) * (double)m->experts * sizeof(int32_t)
     };
@@ -203,8 +238,7 @@ static void count_traffic(const struct work *w, const struct share share[2],
                           struct layout_plan *out)
 {
     const double ranks = (double)layout_ranks(&w->place->n);
-    const double step[2] = { 1, (ranks - 1) * LAYOUT_STEP_DOUBLES *
-                                    sizeof(double) };
+    const double step[2] = { 1, (ranks - 1) * sizeof(struct trainer_report) };
 
     count_tensor(w, out);
     count_rows(w, out);
@@ -241,39 +275,8 @@ static double muon_bytes(const struct work *w)
     return 2 * taken(w, elements) + 2 * taken(w, side * side);
 }
 
-/* The forward pass of model.c with `layers` blocks, laid out with the sizes
- * that this rank has.  Rows that arrive take the place of the rows that were
- * sent wherever experts work on them. */
-static double pass_bytes(const struct work *w, int64_t layers, int64_t rows)
-{
-    const struct run_config *c = w->s->config;
-    const struct place *at = w->place;
-    struct backend be = { .dtype = w->s->dtype };
-    struct block_state block[2];
-    struct arena arena = { 0 };
-    struct model m = { .be = &be, .config = *c, .block = block, .L = layers };
-
-    m.B = layout_micro_batch(c, &at->n);
-    m.T = c->model.seq;
-    m.N = m.B * m.T;
-    m.D = c->model.width;
-    m.K = c->model.head_size;
-    m.H = config_heads(&c->model) / at->n.tensor;
-    m.G = config_kv_heads(&c->model) / at->n.tensor;
-    m.F = layout_cut(config_ffn(&c->model), at->n.tensor, at->tensor + 1) -
-          layout_cut(config_ffn(&c->model), at->n.tensor, at->tensor);
-    m.V = layout_cut(c->model.vocab, at->n.tensor, at->tensor + 1) -
-          layout_cut(c->model.vocab, at->n.tensor, at->tensor);
-    m.E = c->model.experts;
-    m.k = c->model.top_k;
-    m.R = rows;
-    model_layout(&m, &arena);
-    return (double)m.activation_bytes;
-}
-
-/* Experts here; rows are at most e*N*min(k, experts here), if the router
- * sends everything to this rank: no token is dropped. */
-static int64_t experts_here(const struct work *w)
+/* Experts here. */
+static int64_t experts_of(const struct work *w)
 {
     int64_t E = w->s->config->model.experts;
     const struct place *at = w->place;
@@ -282,29 +285,66 @@ static int64_t experts_here(const struct work *w)
            layout_cut(E, at->n.expert, at->expert);
 }
 
-static double activation_bytes(const struct work *w, double rows)
+/* Activations of a model with `layers` blocks and this rank's sizes, as
+ * model.c lays them out (set_sizes there). */
+static double pass_bytes(const struct work *w, int64_t layers, double rows)
+{
+    const struct run_config *c = w->s->config;
+    struct ranks ranks = { .place = *w->place };
+    const struct place *at = w->place;
+    struct backend be = { .dtype = w->s->dtype };
+    struct block_state block[2];
+    struct arena arena = { 0 };
+    struct model m = {
+        .be = &be, .ranks = &ranks, .config = *c, .block = block, .L = layers
+    };
+
+    m.B = m.max_batch = layout_micro_batch(c, &at->n);
+    m.T = c->model.seq;
+    m.D = c->model.width;
+    m.K = c->model.head_size;
+    m.G = config_kv_heads(&c->model) / at->n.tensor;
+    m.H = m.G * c->model.kv_group;
+    m.F = layout_cut(config_ffn(&c->model), at->n.tensor, at->tensor + 1) -
+          layout_cut(config_ffn(&c->model), at->n.tensor, at->tensor);
+    m.V = layout_cut(c->model.vocab, at->n.tensor, at->tensor + 1) -
+          layout_cut(c->model.vocab, at->n.tensor, at->tensor);
+    m.E = c->model.experts;
+    m.X = experts_of(w);
+    m.k = c->model.top_k;
+    /* more rows than any arena holds count as that many */
+    m.S = rows < (double)ARENA_LIMIT / 4 ? (int64_t)rows
+                                         : (int64_t)ARENA_LIMIT / 4;
+    model_layout(&m, &arena);
+    return (double)m.activation_bytes;
+}
+
+/* What trainer.c takes beside the model. */
+static double report_bytes(const struct work *w)
 {
     const struct model_config *m = &w->s->config->model;
-    const double L = (double)m->layers;
-    const int64_t B = layout_micro_batch(w->s->config, &w->place->n);
-    const double N = (double)B * (double)m->seq;
-    /* more rows than any arena holds count as that many */
-    const int64_t R =
-        rows < (double)ARENA_LIMIT ? (int64_t)rows : (int64_t)ARENA_LIMIT / 4;
-    const double one = pass_bytes(w, 1, R), two = pass_bytes(w, 2, R);
-    double bytes = one + (L - 1) * (two - one);
-    struct arena host = { 0 };
+    const size_t ranks = (size_t)layout_ranks(&w->place->n);
+    const size_t E = (size_t)m->experts;
+    const size_t N =
+        (size_t)(layout_micro_batch(w->s->config, &w->place->n) * m->seq);
+    struct arena a = { 0 };
 
-    /* as trainer.c: tokens, targets, a layer's router probabilities */
-    arena_take(&host, (size_t)N * sizeof(int32_t));
-    arena_take(&host, (size_t)N * sizeof(int32_t));
-    arena_take(&host, (size_t)N * (size_t)m->experts * sizeof(double));
-    bytes += (double)host.used;
+    arena_take(&a, N * sizeof(int32_t));
+    arena_take(&a, N * sizeof(int32_t));
+    arena_take(&a, N * E * sizeof(double));
+    arena_take(&a, (E + 4) * sizeof(double));
+    arena_take(&a, ranks * sizeof(struct trainer_report));
+    arena_take(&a, ranks * sizeof(int64_t));
+    return (double)a.used;
+}
 
-    /* what came back from the experts is kept beside what arrived here */
-    if (w->place->n.expert > 1)
-        bytes += L * N * (double)m->top_k * (double)m->width * w->element;
-    return bytes;
+/* Blocks are alike: two tell what all need. */
+static double activation_bytes(const struct work *w, double rows)
+{
+    const double L = (double)w->s->config->model.layers;
+    const double one = pass_bytes(w, 1, rows), two = pass_bytes(w, 2, rows);
+
+    return one + (L - 1) * (two - one) + report_bytes(w);
 }
 
 static struct layout_memory memory_of(const struct work *w,
@@ -313,10 +353,6 @@ static struct layout_memory memory_of(const struct work *w,
     const int64_t held = share[0].held + share[1].held;
     const int64_t own = share[0].own + share[1].own;
     const int64_t second = share[0].second + share[1].second;
-    const int alone = share[0].peers == 1;
-    const int64_t scratch = share[0].scratch > share[1].scratch
-                                ? share[0].scratch
-                                : share[1].scratch;
     struct layout_memory m = { 0 };
 
     m.weights = m.gradients = taken(w, held);
@@ -325,7 +361,10 @@ static struct layout_memory memory_of(const struct work *w,
     if (w->s->config->train.optimizer == MUP_MUON)
         m.optimizer += muon_bytes(w);
     m.activations = activation_bytes(w, rows);
-    m.exchange = alone ? 0 : taken(w, own) + taken(w, scratch);
+    /* own sums, and the parts of others that come to be added */
+    if (layout_ranks(&w->place->n) > 1)
+        m.exchange = taken(w, own) +
+                     taken(w, (int64_t)(share[0].gathered + share[1].gathered));
     return m;
 }
 
@@ -349,7 +388,7 @@ static double flops_of(const struct work *w)
     for (int i = 0; i < p->n; i++)
         if (i != p->embed || c->model.tied)
             flops += 6 * (double)held(w, i) *
-                     (is_expert(&p->list[i]) ? routed : w->tokens);
+                     (p->list[i].is_expert ? routed : w->tokens);
     return flops;
 }
 
@@ -381,12 +420,19 @@ void layout_plan(const struct layout_subject *subject,
     struct work w = { subject, place, (double)dtype_bytes(subject->dtype),
                       (double)own * (double)c->model.seq };
     struct share share[2] = { share_of(&w, 0), share_of(&w, 1) };
-    const int64_t local = experts_here(&w), k = c->model.top_k;
+    const int64_t local = experts_of(&w), k = c->model.top_k;
+    const double N = (double)B * (double)c->model.seq;
 
     *out = (struct layout_plan){ .place = *place, .sequences = own };
     out->passes = (layout_max_share(c, &place->n) + B - 1) / B;
-    out->rows = (double)place->n.expert * (double)B * (double)c->model.seq *
-                (double)(local < k ? local : k);
+    /* if the router sends all to this rank: no token is dropped */
+    out->rows = place->n.expert == 1 ? N * (double)k
+                                     : (double)place->n.expert * N *
+                                           (double)(local < k ? local : k);
+    /* as model_init asks */
+    out->rows_fit = N * (double)k <= INT32_MAX / 2 &&
+                    (layout_ranks(&place->n) == 1 ||
+                     out->rows <= INT32_MAX / c->model.width);
     count_traffic(&w, share, out);
     out->memory = memory_of(&w, share, out->rows);
     out->flops = flops_of(&w);

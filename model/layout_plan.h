@@ -7,7 +7,8 @@
  *     layout_plan(&subject, &last, &plan);
  *
  * layout_cut gives the last part the most, so the last rank is the one with
- * the largest share of everything. */
+ * the largest share of everything (under Muon, whose matrices are not cut,
+ * shares differ by up to a matrix). */
 #ifndef MODEL_LAYOUT_PLAN_H
 #define MODEL_LAYOUT_PLAN_H
 
@@ -18,10 +19,7 @@
 /* Gradients travel in buckets of whole layers of at least so many bytes. */
 #define LAYOUT_BUCKET_BYTES ((int64_t)4 << 20)
 
-/* Doubles that every rank tells all others at the end of a step. */
-#define LAYOUT_STEP_DOUBLES 12
-
-/* A model as it is planned.  params: the table of the whole model. */
+/* A model as it is planned.  params: the table of PLACE_ALONE. */
 struct layout_subject {
     const struct run_config *config;
     const struct params *params;
@@ -32,7 +30,7 @@ struct layout_subject {
 struct layout_memory {
     double weights, gradients, optimizer;
     double activations; /* and the tokens of a micro-batch */
-    double exchange;    /* the reduced gradients of the share, and scratch */
+    double exchange;    /* gradients of the share, and others' parts of it */
     double staging;     /* a checkpoint's copy of what this rank writes */
 };
 
@@ -62,7 +60,8 @@ struct layout_plan {
     double bytes[LAYOUT_CAUSES][COMM_KINDS];        /* that this rank sends */
     double peer_bytes[LAYOUT_CAUSES][LAYOUT_PEERS]; /* the same by peers */
     int64_t sequences, passes;                      /* of a step */
-    double rows;       /* that may arrive in a forward pass, at worst */
+    double rows;       /* that experts here get in a pass, at worst */
+    int rows_fit;      /* into one message and table */
     double flops;      /* of a step, forward and backward */
     double even_flops; /* if the whole work divided evenly */
     /* Shares of the step in which an average rank waits for the last one:

@@ -294,7 +294,7 @@ static void auto_fits_the_memory_that_there_is(void **unused)
     double least = INFINITY;
 
     (void)unused;
-    assert_int_equal(params_init(&c, &params, &err), MUP_OK);
+    assert_int_equal(params_init(&c, &PLACE_ALONE, &params, &err), MUP_OK);
     found = layout_choices(&s, 16, 0, list, 64, &n);
     assert_int_equal(found, n);
     for (int64_t i = 0; i < n; i++) {
@@ -360,7 +360,7 @@ static void huge_models_on_huge_machines_do_not_overflow(void **unused)
     int64_t n = 0;
 
     (void)unused;
-    assert_int_equal(params_init(&c, &params, &err), MUP_OK);
+    assert_int_equal(params_init(&c, &PLACE_ALONE, &params, &err), MUP_OK);
     for (int64_t ranks = 1; ranks <= LAYOUT_MAX_RANKS; ranks *= 32) {
         layout_choices(&s, ranks, 1e9, &best, 1, &n);
         assert_int_equal(best.fits, 0);
