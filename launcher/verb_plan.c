@@ -1,4 +1,5 @@
 #include <math.h>
+#include <stdlib.h>
 
 #include "configs/field.h"
 #include "launcher/paths.h"
@@ -83,11 +84,34 @@ static int check_options(const struct args *args, int kind,
     return MUP_OK;
 }
 
+/* What a run costs does not depend on its learning rate, which a target does
+ * not have yet. */
+static int read_config(const struct args *args, struct run_config *out,
+                       struct mup_error *err)
+{
+    const char *path = args->operands[0];
+    const int n = args->n_overrides;
+    char rate[] = "train.lr=2^-10", **all;
+    int rc = run_config_read(path, args->overrides, n, out, err);
+
+    if (rc != MUP_OK)
+        return rc;
+    all = calloc((size_t)n + 1, sizeof(*all));
+    if (!all)
+        return mup_fail(err, MUP_SYSTEM, "out of memory");
+    for (int i = 0; i < n; i++)
+        all[i] = args->overrides[i];
+    all[n] = rate;
+    rc = run_config_load(path, all, n + !run_config_given(out, "train.lr"), out,
+                         err);
+    free(all);
+    return rc;
+}
+
 static int plan_run(const struct args *args, struct mup_error *err)
 {
     struct run_config config;
-    int rc = run_config_load(args->operands[0], args->overrides,
-                             args->n_overrides, &config, err);
+    int rc = read_config(args, &config, err);
 
     if (rc != MUP_OK)
         return rc;
@@ -140,7 +164,7 @@ const struct verb verb_plan = {
     "time of a step follow from formulas (docs/parallel.md), for the layout\n"
     "that parallel.data, expert and tensor ask for, 0 being chosen. The exit\n"
     "code is 1 where it does not fit into --memory.",
-    "mutransfer plan configs/grok-1.yaml --ranks 1024 --memory 512",
+    "mutransfer plan configs/grok-1.yaml --ranks 1024 --memory 640",
     options,
     run,
 };
