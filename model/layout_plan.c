@@ -184,10 +184,11 @@ static void count_pass(const struct work *w, double passes, double sequences,
 static void count_tensor(const struct work *w, struct layout_plan *out)
 {
     const int64_t B = layout_micro_batch(w->s->config, &w->place->n);
+    const int64_t whole = out->sequences / B;
 
     if (w->place->n.tensor <= 1)
         return;
-    count_pass(w, (double)(out->sequences / B), (double)B, out);
+    count_pass(w, (double)whole, (double)B, out);
     count_pass(w, 1, (double)(out->sequences % B), out);
     for (int i = 0; i < w->s->params->n; i++) {
         const double n[2] = { 1, reduced(w, (double)held(w, i)) };
