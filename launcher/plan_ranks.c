@@ -309,6 +309,12 @@ static void print_layouts(const struct answer *a, const struct listed *l, int n)
 /* ---- for programs ----------------------------------------------------------
  */
 
+/* Bytes and messages, whole as they are. */
+static json_t *whole(double x)
+{
+    return x < 0x1p53 ? json_integer((json_int_t)x) : json_number(x);
+}
+
 static json_t *layout_json(const struct layout *n)
 {
     return json_pack("{sI sI sI}", "data", (json_int_t)n->data, "expert",
@@ -322,9 +328,9 @@ static json_t *memory_json(const struct answer *a)
 
     parts_of(&a->plan.memory, part);
     for (int i = 0; i < N_PARTS; i++)
-        json_object_set_new(o, part[i].key, json_number(part[i].bytes));
-    json_object_set_new(o, "total", json_number(a->chosen.memory));
-    json_object_set_new(o, "limit", json_number(a->query->memory_bytes));
+        json_object_set_new(o, part[i].key, whole(part[i].bytes));
+    json_object_set_new(o, "total", whole(a->chosen.memory));
+    json_object_set_new(o, "limit", whole(a->query->memory_bytes));
     return o;
 }
 
@@ -339,8 +345,9 @@ static json_t *traffic_json(const struct answer *a)
             if (a->plan.calls[cause][kind] > 0)
                 json_object_set_new(
                     by, kinds[kind],
-                    json_pack("{sf sf}", "messages", a->plan.calls[cause][kind],
-                              "bytes", a->plan.bytes[cause][kind]));
+                    json_pack("{so so}", "messages",
+                              whole(a->plan.calls[cause][kind]), "bytes",
+                              whole(a->plan.bytes[cause][kind])));
         json_object_set_new(by, "floor_s", json_number(a->time.cause_s[cause]));
         json_object_set_new(o, causes[cause].key, by);
     }
@@ -376,8 +383,8 @@ static json_t *layouts_json(const struct listed *l, int n)
         json_t *o = layout_json(&l[i].choice.n);
 
         json_object_set_new(o, "fits", json_boolean(l[i].choice.fits));
-        json_object_set_new(o, "memory", json_number(l[i].choice.memory));
-        json_object_set_new(o, "bytes", json_number(l[i].choice.bytes));
+        json_object_set_new(o, "memory", whole(l[i].choice.memory));
+        json_object_set_new(o, "bytes", whole(l[i].choice.bytes));
         json_object_set_new(o, "apart_s", json_number(l[i].time.apart_s));
         json_object_set_new(o, "overlap_s", json_number(l[i].time.overlap_s));
         json_array_append_new(list, o);
@@ -404,7 +411,7 @@ static json_t *answer_json(const struct answer *a)
                         json_integer(a->subject.params->whole));
     json_object_set_new(o, "sequences", json_integer(a->plan.sequences));
     json_object_set_new(o, "passes", json_integer(a->plan.passes));
-    json_object_set_new(o, "rows_at_most", json_number(a->plan.rows));
+    json_object_set_new(o, "rows_at_most", whole(a->plan.rows));
     json_object_set_new(o, "flops", json_number(a->plan.flops));
     json_object_set_new(o, "idle", json_number(a->plan.idle));
     json_object_set_new(o, "idle_batch", json_number(a->plan.idle_batch));
