@@ -16,6 +16,22 @@ struct train_step {
     double eta_s;
 };
 
+enum train_phase {
+    TRAIN_SETUP,
+    TRAIN_STEP,
+    TRAIN_CHECKPOINT,
+    TRAIN_EVALUATION,
+    TRAIN_DONE,
+};
+
+/* A sign of life.  compute_s: the step's own work, without waiting for other
+ * ranks. */
+struct train_beat {
+    int64_t step;
+    int phase; /* enum train_phase */
+    double compute_s;
+};
+
 /* Called from the training loop; any may be NULL.  should_stop is asked after
  * every step: nonzero saves a checkpoint and returns MUP_STOPPED. */
 struct train_hooks {
@@ -24,6 +40,7 @@ struct train_hooks {
     int (*should_stop)(void *context);
     /* A sentence that the user should see: a damaged checkpoint, say. */
     void (*note)(void *context, const char *sentence);
+    void (*beat)(void *context, const struct train_beat *beat);
 };
 
 struct train_result {
