@@ -2,6 +2,7 @@
 #
 #   SAN=1     AddressSanitizer and UndefinedBehaviorSanitizer, in build/san
 #   WERROR=1  warnings are errors (developers and CI)
+#   MPI=0     without ranks over MPI
 #   V=1       show the commands
 
 .DEFAULT_GOAL := all
@@ -25,6 +26,15 @@ REQUIRED := yaml.h:libyaml-dev jansson.h:libjansson-dev dnnl.h:libdnnl-dev \
             sqlite3.h:libsqlite3-dev xxhash.h:libxxhash-dev
 LIBS := -lyaml -ljansson -ldnnl -llapacke -lopenblas -lsqlite3 \
         -lxxhash -lm
+
+# Ranks over MPI where it is installed; MPI=0 builds without.
+ifneq ($(MPI),0)
+HAVE_MPI := $(shell command -v mpicc >/dev/null 2>&1 && echo yes)
+endif
+ifeq ($(HAVE_MPI),yes)
+MPI_CFLAGS := -DHAVE_MPI $(shell mpicc --showme:compile)
+LIBS += $(shell mpicc --showme:link)
+endif
 
 VERSION := 0.1.0
 REVISION := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -83,8 +93,8 @@ features:
 	    exit 1; \
 	fi
 	@has() { command -v $$1 >/dev/null 2>&1 && echo yes || echo no; }; \
-	printf 'features: cpu=yes gnuplot=%s cuda=no mpi=no slurm=no%s\n' \
-	    "$$(has gnuplot)" "$(if $(SANFLAGS), sanitizers=yes)"
+	printf 'features: cpu=yes gnuplot=%s cuda=no mpi=%s slurm=no%s\n' \
+	    "$$(has gnuplot)" "$(or $(HAVE_MPI),no)" "$(if $(SANFLAGS), sanitizers=yes)"
 
 $(LIB_OBJ) $(VERB_OBJ) $(MAIN_OBJ): | features
 
@@ -109,6 +119,8 @@ $(B)/model/cpu/fast-%.o: model/cpu/fast.c
 	@mkdir -p $(@D)
 	$(call say,CC,'$< (x86-64-$*)')$(CC) $(ALL_CFLAGS) -march=x86-64-$* \
 	    -ffp-contract=fast -fno-thread-jumps -DFAST_ISA=$* -c $< -o $@
+
+$(B)/model/comm_mpi.o: EXTRA_CFLAGS += $(MPI_CFLAGS)
 
 $(B)/libmup.a: $(MUP_SRC:%.c=$(B)/%.o)
 	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^

@@ -20,8 +20,10 @@
 #define BYE_MS 200
 
 static const char *const phases[] = {
-    [TRAIN_SETUP] = "setup",           [TRAIN_STEP] = "step",
-    [TRAIN_CHECKPOINT] = "checkpoint", [TRAIN_EVALUATION] = "evaluation",
+    [TRAIN_SETUP] = "setup",
+    [TRAIN_STEP] = "step",
+    [TRAIN_CHECKPOINT] = "checkpoint",
+    [TRAIN_EVALUATION] = "evaluation",
     [TRAIN_DONE] = "done",
 };
 #define N_PHASES ((int)(sizeof(phases) / sizeof(phases[0])))
@@ -158,8 +160,8 @@ static void flush_out(struct heartbeat *h)
 }
 
 /* One line; dropped where too much waits already. */
-__attribute__((format(printf, 2, 3))) static void
-say(struct heartbeat *h, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void say(struct heartbeat *h,
+                                                      const char *format, ...)
 {
     char line[HEARTBEAT_LINE_BYTES];
     va_list ap;

@@ -35,8 +35,8 @@ struct heartbeat_message {
     char host[HEARTBEAT_HOST_BYTES];
     int64_t rank, ranks, pid;
     struct train_beat beat;
-    double wall_s;   /* Unix time at the rank */
-    int64_t status;  /* of bye */
+    double wall_s;  /* Unix time at the rank */
+    int64_t status; /* of bye */
     char text[HEARTBEAT_LINE_BYTES];
 };
 

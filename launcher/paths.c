@@ -184,6 +184,22 @@ int path_hash(const char *path, char out[33], struct mup_error *err)
     return MUP_OK;
 }
 
+int path_has_program(const char *name)
+{
+    const char *path = getenv("PATH");
+    char file[4096];
+
+    while (path && *path) {
+        size_t len = strcspn(path, ":");
+
+        snprintf(file, sizeof(file), "%.*s/%s", (int)len, path, name);
+        if (access(file, X_OK) == 0)
+            return 1;
+        path += len + (path[len] == ':');
+    }
+    return 0;
+}
+
 int path_expect_free(const char *dir, int kind, struct mup_error *err)
 {
     const struct mark *mark = find_mark(dir);

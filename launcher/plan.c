@@ -113,7 +113,7 @@ int plan_measure(const struct run_config *config, double budget_s,
     if (rc != MUP_OK)
         return rc;
     c.train.steps = c.train.steps < 4 ? 4 : c.train.steps;
-    rc = trainer_open(&c, &trainer, err);
+    rc = trainer_open(&c, NULL, &trainer, err);
     if (rc != MUP_OK)
         return rc;
     rc = time_trainer(&trainer, budget_s, &speed, err);

@@ -355,7 +355,7 @@ static int rules_of_config(const struct args *args, struct inputs *in,
         rc = run_config_load(path, args->overrides, args->n_overrides, &config,
                              err);
     if (rc == MUP_OK)
-        rc = params_init(&config, &in->params, err);
+        rc = params_init(&config, &PLACE_ALONE, &in->params, err);
     if (rc != MUP_OK)
         return rc;
     table->rules = config_rules(&config);

@@ -172,7 +172,7 @@ static int show_params(const struct args *args, const char *path,
     config.train.batch = 1;
     config.train.micro_batch = 0;
     config.model.seq = config.model.seq < 8 ? config.model.seq : 8;
-    rc = trainer_open(&config, &trainer, err);
+    rc = trainer_open(&config, NULL, &trainer, err);
     if (rc != MUP_OK)
         return rc;
     if (args_given(args, "json"))

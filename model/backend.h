@@ -119,10 +119,11 @@ struct backend_ops {
                          int64_t experts, double alpha, int accumulate);
 
     /* --- embedding --- */
-    /* y(N,D) = scale * table(V,D)[token] */
+    /* y(N,D) = scale * table(V,D)[token]; zeros for token -1, which another
+     * rank's part of the table holds */
     void (*embed)(struct backend *be, struct view y, struct view table,
                   const int32_t *token, double scale);
-    /* dtable adds, tokens in order */
+    /* dtable adds, tokens in order; token -1 adds nothing */
     void (*embed_grad)(struct backend *be, struct view dtable, struct view dy,
                        const int32_t *token, double scale);
 
@@ -209,12 +210,19 @@ struct backend_ops {
                          struct view gates);
 
     /* --- loss --- */
-    /* sums[0] adds the cross-entropy over the N rows in nats, sums[1] the sum
-     * of lse^2.  grad: logits(N,V) become the gradient of
-     * scale * sums[0] + z * sums[1]; else logits are left alone. */
-    void (*cross_entropy)(struct backend *be, double *sums, struct view logits,
-                          const int32_t *target, int grad, double scale,
-                          double z);
+    /* lse(N,1) = log sum exp of each row of logits(N,V); at(N,1) = the logit
+     * of its target, 0 for target -1.  target NULL: no at. */
+    void (*log_sum_exp)(struct backend *be, struct view lse, struct view at,
+                        struct view logits, const int32_t *target);
+    /* sums[0] adds sum lse - at, the cross-entropy in nats; sums[1] adds the
+     * sum of lse^2. */
+    void (*cross_entropy)(struct backend *be, double *sums, struct view lse,
+                          struct view at);
+    /* logits(N,V) become the gradient of scale * sums[0] + z * sums[1]; lse
+     * may be that of a wider row of which logits are a part. */
+    void (*cross_entropy_grad)(struct backend *be, struct view logits,
+                               struct view lse, const int32_t *target,
+                               double scale, double z);
 
     /* --- optimizers: contiguous views of equal shape --- */
     /* AdamW (Loshchilov & Hutter, alg. 2): m, v moments, updated in place.

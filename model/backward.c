@@ -1,6 +1,7 @@
 /* The backward pass: model.c read from the bottom to the top.  Gradients of
  * weights add up over micro-batches; dx is the gradient of the residual. */
 #include "model/block.h"
+#include "model/exchange.h"
 #include "model/model.h"
 
 /* y = f * x W^T:  dW adds f * dy^T x,  dx (=|+=) f * dy W */
@@ -23,10 +24,10 @@ static void product_grouped_grad(const struct model *m, int param,
 
     double f = m->params.list[param].forward;
 
-    ops->gemm_grouped(m->be, GROUP_WGRAD, m->grad[param], dy, x, offset, m->E,
+    ops->gemm_grouped(m->be, GROUP_WGRAD, m->grad[param], dy, x, offset, m->X,
                       f, 0);
     ops->gemm_grouped(m->be, GROUP_DGRAD, dx, dy, m->weight[param], offset,
-                      m->E, f, accumulate);
+                      m->X, f, accumulate);
 }
 
 /* dgain adds, dx (=|+=) */
@@ -78,18 +79,28 @@ static void backward_experts(struct model *m, int l, struct view dh,
     const struct block_params *p = &m->params.block[l];
     struct block_state *s = &m->block[l];
     struct scratch *t = &m->scratch;
-    struct view dout = t->routed[0], routed = t->routed[1];
-    struct view act = t->ffn[0], dact = t->ffn[1];
+    struct view sent = t->routed[0], x = t->routed[1], dout, gate, up;
+    struct view act, dact;
 
-    ops->combine_grad(m->be, dout, t->dgates, dbranch, s->out, s->row,
+    ops->combine_grad(m->be, sent, t->dgates, dbranch, s->out, s->row,
                       s->gates);
-    ops->geglu(m->be, act, s->gate, s->up);
-    product_grouped_grad(m, p->down, dact, dout, act, s->offset, 0);
-    ops->geglu_grad(m->be, s->gate, s->up, dact, s->gate, s->up);
-    ops->gather(m->be, routed, s->h_moe, s->source, m->k);
-    product_grouped_grad(m, p->gate, dout, s->gate, routed, s->offset, 0);
-    product_grouped_grad(m, p->up, dout, s->up, routed, s->offset, 1);
-    ops->gather_grad(m->be, dh, dout, s->row, m->k);
+    block_sum(m, t->dgates);
+    dout = exchange_to_experts(m, s, t->arrived, sent);
+    if (m->ranks->place.n.expert > 1)
+        x = view_rows(m->be, s->received, 0, dout.rows);
+    else
+        ops->gather(m->be, x, s->h_moe, s->source, m->k);
+    gate = view_rows(m->be, s->gate, 0, dout.rows);
+    up = view_rows(m->be, s->up, 0, dout.rows);
+    act = view_rows(m->be, t->ffn[0], 0, dout.rows);
+    dact = view_rows(m->be, t->ffn[1], 0, dout.rows);
+    ops->geglu(m->be, act, gate, up);
+    product_grouped_grad(m, p->down, dact, dout, act, s->held, 0);
+    ops->geglu_grad(m->be, gate, up, dact, gate, up);
+    product_grouped_grad(m, p->gate, dout, gate, x, s->held, 0);
+    product_grouped_grad(m, p->up, dout, up, x, s->held, 1);
+    exchange_to_tokens(m, s, sent, dout);
+    ops->gather_grad(m->be, dh, sent, s->row, m->k);
 }
 
 static void backward_moe(struct model *m, int l, struct view dx,
@@ -107,6 +118,7 @@ static void backward_moe(struct model *m, int l, struct view dx,
     backward_experts(m, l, dh, dbranch);
     if (p->shared_gate >= 0)
         backward_shared(m, l, dh, dbranch);
+    block_sum(m, dh);
     ops->route_grad(m->be, t->dlogits, t->dgates, s->probs, s->router_lse,
                     s->gates, s->expert, s->logits, &shape);
     product_grad(m, p->router, dh, t->dlogits, s->h_moe, 1);
@@ -131,11 +143,17 @@ static void backward_attention(struct model *m, int l, struct view dx)
     product_grad(m, p->v, dh, t->dv, s->h, 0);
     project_heads_grad(m, &q, dh, t->dq, s->h);
     project_heads_grad(m, &k, dh, t->dk, s->h);
+    block_sum(m, dh);
     norm_grad(m, p->norm_attn_in, dx, dh, s->x, s->rstd_in, 1);
 }
 
-void model_backward(struct model *m, const int32_t *input,
-                    const struct loss_scale *scale)
+static void tell_ready(const struct model *m, int64_t layer)
+{
+    if (m->gradients)
+        m->gradients->ready(m->gradients->context, layer);
+}
+
+void model_backward(struct model *m, const struct loss_scale *scale)
 {
     const struct backend_ops *ops = m->be->ops;
     const struct params *p = &m->params;
@@ -144,11 +162,15 @@ void model_backward(struct model *m, const int32_t *input,
     ops->gemm(m->be, m->grad[p->unembed], m->logits, m->h_final, 1, 0,
               p->readout, 1);
     ops->gemm(m->be, dh, m->logits, m->weight[p->unembed], 0, 0, p->readout, 0);
+    block_sum(m, dh);
     norm_grad(m, p->norm_final, dx, dh, m->x_final, m->rstd_final, 0);
+    tell_ready(m, m->L);
     for (int l = (int)m->L - 1; l >= 0; l--) {
         backward_moe(m, l, dx, scale);
         backward_attention(m, l, dx);
+        tell_ready(m, l);
     }
-    ops->embed_grad(m->be, m->grad[p->embed], dx, input,
+    ops->embed_grad(m->be, m->grad[p->embed], dx, m->input,
                     p->list[p->embed].forward);
+    tell_ready(m, -1);
 }

@@ -13,6 +13,9 @@ struct heads {
 struct heads block_queries(const struct model *m, int layer);
 struct heads block_keys(const struct model *m, int layer);
 
+/* x, contiguous, becomes its sum over the ranks along `tensor`. */
+void block_sum(const struct model *m, struct view x);
+
 /* x(N,heads*K) as one row a head: (N*heads,K). */
 struct view block_rows(const struct model *m, struct view x);
 

@@ -111,7 +111,7 @@ int manifest_write(const char *dir, const struct trainer *t,
         "compiler", MUTRANSFER_COMPILER, "ruleset", MUP_RULESET_VERSION,
         "started", date, "host", host.nodename, "system", host.release, "cpu",
         cpu, "backend", t->be.name, "seed", (json_int_t)t->config.train.seed,
-        "parameters", (json_int_t)t->model.params.total, "arena_bytes",
+        "parameters", (json_int_t)t->model.params.whole, "arena_bytes",
         (json_int_t)t->arena_bytes, "train",
         describe_data(t->config.data.train, &t->train), "valid",
         describe_data(t->config.data.valid, &t->valid));

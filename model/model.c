@@ -1,9 +1,11 @@
 #include "model/model.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/block.h"
+#include "model/exchange.h"
 
 void *arena_take(struct arena *arena, size_t bytes)
 {
@@ -17,40 +19,68 @@ void *arena_take(struct arena *arena, size_t bytes)
     return arena->base ? arena->base + at : NULL;
 }
 
-int model_init(const struct run_config *config, struct backend *be,
-               struct model *out, struct mup_error *err)
+/* The sizes of this rank's part. */
+static void set_sizes(struct model *m)
 {
-    const struct model_config *c = &config->model;
-    struct model m = { .be = be, .config = *config };
-    int rc = params_init(config, &m.params, err);
+    const struct model_config *c = &m->config.model;
+    const struct place *p = &m->ranks->place;
+    int64_t held;
+
+    m->T = c->seq;
+    m->D = c->width;
+    m->G = config_kv_heads(c) / p->n.tensor;
+    m->H = m->G * c->kv_group;
+    m->K = c->head_size;
+    m->F = layout_cut(config_ffn(c), p->n.tensor, p->tensor + 1) -
+           layout_cut(config_ffn(c), p->n.tensor, p->tensor);
+    m->E = c->experts;
+    m->first_expert = layout_cut(m->E, p->n.expert, p->expert);
+    m->X = layout_cut(m->E, p->n.expert, p->expert + 1) - m->first_expert;
+    m->k = c->top_k;
+    m->first_token = layout_cut(c->vocab, p->n.tensor, p->tensor);
+    m->V = layout_cut(c->vocab, p->n.tensor, p->tensor + 1) - m->first_token;
+    m->L = c->layers;
+    m->max_batch = m->B = layout_micro_batch(&m->config, &p->n);
+    m->N = m->B * m->T;
+    m->R = m->N * m->k;
+    /* a token's k experts are different ones */
+    held = m->X < m->k ? m->X : m->k;
+    m->S = p->n.expert == 1 ? m->R : p->n.expert * m->N * held;
+}
+
+static int allocate(struct model *m, struct mup_error *err)
+{
+    int64_t ranks = m->ranks->place.n.expert;
+    size_t slots = (size_t)((m->E + ranks - 1) / ranks);
+
+    m->weight = calloc((size_t)m->params.n, sizeof(*m->weight));
+    m->grad = calloc((size_t)m->params.n, sizeof(*m->grad));
+    m->block = calloc((size_t)m->L, sizeof(*m->block));
+    m->exchange = calloc(slots, sizeof(*m->exchange));
+    m->exchange_rows = calloc(4 * (size_t)ranks, sizeof(*m->exchange_rows));
+    if (m->weight && m->grad && m->block && m->exchange && m->exchange_rows)
+        return MUP_OK;
+    return mup_fail(err, MUP_SYSTEM, "out of memory for the model");
+}
+
+int model_init(const struct run_config *config, struct backend *be,
+               struct ranks *ranks, struct model *out, struct mup_error *err)
+{
+    struct model m = { .be = be, .ranks = ranks, .config = *config };
+    int rc = params_init(config, &ranks->place, &m.params, err);
 
     if (rc)
         return rc;
-    m.B = config_micro_batch(&config->train);
-    m.T = c->seq;
-    m.N = m.B * m.T;
-    m.D = c->width;
-    m.H = config_heads(c);
-    m.G = config_kv_heads(c);
-    m.K = c->head_size;
-    m.F = config_ffn(c);
-    m.E = c->experts;
-    m.k = c->top_k;
-    m.R = m.N * m.k;
-    m.V = c->vocab;
-    m.L = c->layers;
-    if (m.R > INT32_MAX / 2) {
+    set_sizes(&m);
+    /* a message counts elements in 31 bits */
+    if (m.R > INT32_MAX / 2 || (ranks->all.size > 1 && m.S > INT32_MAX / m.D))
         rc = mup_fail(err, MUP_USAGE,
-                      "a micro-batch of %lld tokens times model.top_k is more "
-                      "than 2^30 rows; lower train.micro_batch",
+                      "a micro-batch of %lld tokens makes too many rows of "
+                      "model.width for one message or table; lower "
+                      "train.micro_batch",
                       (long long)m.N);
-    } else {
-        m.weight = calloc((size_t)m.params.n, sizeof(*m.weight));
-        m.grad = calloc((size_t)m.params.n, sizeof(*m.grad));
-        m.block = calloc((size_t)m.L, sizeof(*m.block));
-        if (!m.weight || !m.grad || !m.block)
-            rc = mup_fail(err, MUP_SYSTEM, "out of memory for the model");
-    }
+    else
+        rc = allocate(&m, err);
     if (rc)
         model_clear(&m);
     else
@@ -64,6 +94,8 @@ void model_clear(struct model *m)
     free(m->weight);
     free(m->grad);
     free(m->block);
+    free(m->exchange);
+    free(m->exchange_rows);
     memset(m, 0, sizeof(*m));
 }
 
@@ -86,6 +118,7 @@ static void layout_block(const struct model *m, struct block_state *s,
                          struct arena *a)
 {
     const int64_t N = m->N, D = m->D, R = m->R, E = m->E;
+    const int64_t ranks = m->ranks->place.n.expert;
 
     s->x = take(m, a, N, D);
     s->h = take(m, a, N, D);
@@ -115,8 +148,12 @@ static void layout_block(const struct model *m, struct block_state *s,
     s->row = take_ints(a, R);
     s->source = take_ints(a, R);
     s->offset = take_ints(a, E + 1);
-    s->gate = take(m, a, R, m->F);
-    s->up = take(m, a, R, m->F);
+    s->counts = take_ints(a, ranks * E);
+    s->held = take_ints(a, m->X + 1);
+    if (ranks > 1)
+        s->received = take(m, a, m->S, D);
+    s->gate = take(m, a, m->S, m->F);
+    s->up = take(m, a, m->S, m->F);
     if (m->config.model.shared_expert) {
         s->shared_gate = take(m, a, N, m->F);
         s->shared_up = take(m, a, N, m->F);
@@ -128,12 +165,18 @@ static void layout_block(const struct model *m, struct block_state *s,
 static void layout_scratch(const struct model *m, struct scratch *s,
                            struct arena *a)
 {
+    /* also of a shared expert, which every token visits */
+    int64_t rows = m->S > m->N ? m->S : m->N;
+
     for (int i = 0; i < 3; i++)
         s->hidden[i] = take(m, a, m->N, m->D);
     for (int i = 0; i < 2; i++) {
-        s->ffn[i] = take(m, a, m->R, m->F);
+        s->ffn[i] = take(m, a, rows, m->F);
         s->routed[i] = take(m, a, m->R, m->D);
     }
+    s->arrived = s->routed[0];
+    if (m->ranks->place.n.expert > 1)
+        s->arrived = take(m, a, m->S, m->D);
     s->dq = take(m, a, m->N, m->H * m->K);
     s->dk = take(m, a, m->N, m->G * m->K);
     s->dv = take(m, a, m->N, m->G * m->K);
@@ -150,8 +193,24 @@ static void slice(const struct model *m, struct view all, struct view *out)
         size_t at = (size_t)p->first * dtype_bytes(m->be->dtype);
 
         out[i] = view_of(all.data ? (char *)all.data + at : NULL,
-                         p->slices * p->rows, p->cols);
+                         p->box.extent[0] * p->box.extent[1], p->box.extent[2]);
     }
+}
+
+static void layout_activations(struct model *m, struct arena *arena)
+{
+    for (int64_t l = 0; l < m->L; l++)
+        layout_block(m, &m->block[l], arena);
+    m->x_final = take(m, arena, m->N, m->D);
+    m->h_final = take(m, arena, m->N, m->D);
+    m->rstd_final = take(m, arena, m->N, 1);
+    m->logits = take(m, arena, m->N, m->V);
+    m->input = take_ints(arena, m->N);
+    m->target = take_ints(arena, m->N);
+    m->lse_parts = take(m, arena, m->N, m->ranks->place.n.tensor);
+    m->lse = take(m, arena, m->N, 1);
+    m->at = take(m, arena, m->N, 1);
+    layout_scratch(m, &m->scratch, arena);
 }
 
 void model_layout(struct model *m, struct arena *arena)
@@ -168,14 +227,43 @@ void model_layout(struct model *m, struct arena *arena)
 
     start = arena->used;
     m->rope = take(m, arena, m->T, m->K);
-    for (int64_t l = 0; l < m->L; l++)
-        layout_block(m, &m->block[l], arena);
-    m->x_final = take(m, arena, m->N, m->D);
-    m->h_final = take(m, arena, m->N, m->D);
-    m->rstd_final = take(m, arena, m->N, 1);
-    m->logits = take(m, arena, m->N, m->V);
-    layout_scratch(m, &m->scratch, arena);
+    m->activations = *arena;
+    m->N = m->max_batch * m->T;
+    m->R = m->N * m->k;
+    layout_activations(m, arena);
     m->activation_bytes = arena->used - start;
+}
+
+void model_set_batch(struct model *m, int64_t sequences)
+{
+    struct arena arena = m->activations;
+
+    assert(sequences >= 0 && sequences <= m->max_batch);
+    m->B = sequences;
+    m->N = m->B * m->T;
+    m->R = m->N * m->k;
+    layout_activations(m, &arena);
+}
+
+/* y starts at standard deviation std, by the numbers that belong to its place
+ * in the whole tensor. */
+static void initialise_normal(struct model *m, const struct param *p,
+                              struct view y)
+{
+    const struct box *b = &p->box;
+    const struct random_key key =
+        random_key((uint64_t)m->config.train.seed, "init", p->name);
+    /* whole rows lie one behind the other there too */
+    int64_t rows = b->extent[2] == p->cols ? b->extent[1] : 1;
+
+    for (int64_t r = 0; r < y.rows; r += rows) {
+        int64_t slice = b->first[0] + r / b->extent[1];
+        int64_t row = b->first[1] + r % b->extent[1];
+
+        m->be->ops->normal(m->be, view_rows(m->be, y, r, rows), &key,
+                           (slice * p->rows + row) * p->cols + b->first[2],
+                           p->init_std);
+    }
 }
 
 void model_initialise(struct model *m)
@@ -184,8 +272,6 @@ void model_initialise(struct model *m)
 
     for (int i = 0; i < m->params.n; i++) {
         const struct param *p = &m->params.list[i];
-        struct random_key key =
-            random_key((uint64_t)m->config.train.seed, "init", p->name);
 
         if (p->ones > 0) {
             double one = p->ones;
@@ -196,7 +282,7 @@ void model_initialise(struct model *m)
                                 (size_t)j * dtype_bytes(m->be->dtype),
                             &one, 1);
         } else if (p->init_std > 0) {
-            ops->normal(m->be, m->weight[i], &key, 0, p->init_std);
+            initialise_normal(m, p, m->weight[i]);
         } else {
             ops->zero(m->be, m->weight[i]);
         }
@@ -276,7 +362,13 @@ static void product_grouped(const struct model *m, int param, struct view y,
     if (m->probe && m->probe->product)
         m->probe->product(m->probe->context, param, x, offset);
     m->be->ops->gemm_grouped(m->be, GROUP_FORWARD, y, x, m->weight[param],
-                             offset, m->E, m->params.list[param].forward, 0);
+                             offset, m->X, m->params.list[param].forward, 0);
+}
+
+void block_sum(const struct model *m, struct view x)
+{
+    comm_all_reduce(&m->ranks->tensor, x.data, x.rows * x.cols,
+                    m->be->dtype == DTYPE_F64 ? COMM_F64 : COMM_F32);
 }
 
 /* y = forward * gain * x / rms(x), over rows of gain's length */
@@ -326,6 +418,7 @@ static void forward_attention(struct model *m, int l, struct view x_next)
                    m->scratch.attention);
     watch(m, l, "attn.mix", s->o);
     product(m, p->o, s->branch, s->o, 0);
+    block_sum(m, s->branch);
     watch(m, l, "attn.out", s->branch);
     norm(m, p->norm_attn_out, x_next, s->rstd_out, s->branch);
     ops->add(m->be, x_next, s->x, 1);
@@ -352,17 +445,28 @@ static void forward_experts(struct model *m, int l)
     const struct backend_ops *ops = m->be->ops;
     const struct block_params *p = &m->params.block[l];
     struct block_state *s = &m->block[l];
+    struct view sent = m->scratch.routed[0], x, out, gate, up, act;
 
     ops->dispatch(m->be, s->row, s->source, s->offset, s->expert, m->R, m->E);
-    ops->gather(m->be, m->scratch.routed[0], s->h_moe, s->source, m->k);
-    product_grouped(m, p->gate, s->gate, m->scratch.routed[0], s->offset);
-    product_grouped(m, p->up, s->up, m->scratch.routed[0], s->offset);
-    ops->geglu(m->be, m->scratch.ffn[0], s->gate, s->up);
-    watch(m, l, "moe.act", m->scratch.ffn[0]);
-    product_grouped(m, p->down, s->out, m->scratch.ffn[0], s->offset);
+    ops->gather(m->be, sent, s->h_moe, s->source, m->k);
+    exchange_counts(m, s);
+    x = exchange_to_experts(m, s, s->received, sent);
+    gate = view_rows(m->be, s->gate, 0, x.rows);
+    up = view_rows(m->be, s->up, 0, x.rows);
+    act = view_rows(m->be, m->scratch.ffn[0], 0, x.rows);
+    product_grouped(m, p->gate, gate, x, s->held);
+    product_grouped(m, p->up, up, x, s->held);
+    ops->geglu(m->be, act, gate, up);
+    watch(m, l, "moe.act", act);
+    out = m->ranks->place.n.expert > 1
+              ? view_rows(m->be, m->scratch.arrived, 0, x.rows)
+              : s->out;
+    product_grouped(m, p->down, out, act, s->held);
+    exchange_to_tokens(m, s, s->out, out);
     ops->combine(m->be, s->branch_moe, s->out, s->row, s->gates);
     if (p->shared_gate >= 0)
         forward_shared(m, l);
+    block_sum(m, s->branch_moe);
     watch(m, l, "moe.out", s->branch_moe);
 }
 
@@ -391,16 +495,52 @@ static void forward_moe(struct model *m, int l, struct view x_next,
     watch(m, l, "moe.residual", x_next);
 }
 
+/* Ids within this rank's part of the vocabulary; -1: another's. */
+static void own_tokens(const struct model *m, int32_t *out,
+                       const int32_t *token)
+{
+    for (int64_t n = 0; n < m->N; n++) {
+        int64_t id = token[n] - m->first_token;
+
+        out[n] = id >= 0 && id < m->V ? (int32_t)id : -1;
+    }
+}
+
+/* Cross-entropy over a vocabulary of which each rank along `tensor` has a
+ * part: their log-sum-exps go side by side, and again through log-sum-exp. */
+static void forward_loss(struct model *m, const struct loss_scale *scale,
+                         struct model_losses *losses)
+{
+    const struct backend_ops *ops = m->be->ops;
+    const double z = m->config.train.z_loss * scale->per_token;
+    const struct view none = { 0 };
+    struct view own = m->lse_parts;
+
+    own.data = (char *)own.data +
+               (size_t)m->ranks->place.tensor * dtype_bytes(m->be->dtype);
+    own.cols = 1;
+    ops->zero(m->be, m->lse_parts);
+    ops->log_sum_exp(m->be, own, m->at, m->logits, m->target);
+    block_sum(m, m->lse_parts);
+    block_sum(m, m->at);
+    ops->log_sum_exp(m->be, m->lse, none, m->lse_parts, NULL);
+    ops->cross_entropy(m->be, losses->sums, m->lse, m->at);
+    if (scale->per_token > 0)
+        ops->cross_entropy_grad(m->be, m->logits, m->lse, m->target,
+                                scale->per_token, z);
+}
+
 void model_forward(struct model *m, const int32_t *input, const int32_t *target,
                    const struct loss_scale *scale, struct model_losses *losses)
 {
     const struct backend_ops *ops = m->be->ops;
     const struct params *p = &m->params;
-    const double z = m->config.train.z_loss * scale->per_token;
-    struct view logits = m->logits;
 
-    ops->embed(m->be, m->block[0].x, m->weight[p->embed], input,
+    own_tokens(m, m->input, input);
+    own_tokens(m, m->target, target);
+    ops->embed(m->be, m->block[0].x, m->weight[p->embed], m->input,
                p->list[p->embed].forward);
+    block_sum(m, m->block[0].x);
     watch(m, -1, "embed.out", m->block[0].x);
     for (int l = 0; l < m->L; l++) {
         struct view next = l + 1 < m->L ? m->block[l + 1].x : m->x_final;
@@ -415,17 +555,14 @@ void model_forward(struct model *m, const int32_t *input, const int32_t *target,
     ops->gemm(m->be, m->logits, m->h_final, m->weight[p->unembed], 0, 1,
               p->readout, 0);
     watch(m, -1, "logits", m->logits);
-    if (scale->tokens)
-        logits = view_rows(m->be, logits, 0, scale->tokens);
-    ops->cross_entropy(m->be, losses->sums, logits, target,
-                       scale->per_token > 0, scale->per_token, z);
+    forward_loss(m, scale, losses);
 }
 
 double model_flops_per_sequence(const struct params *params,
                                 const struct model_config *c)
 {
     double T = (double)c->seq, D = (double)c->width;
-    double lookups = (double)params->list[params->embed].count;
+    double lookups = (double)c->vocab * D;
     double matrices = (double)params->active - (c->tied ? 0 : lookups);
 
     /* QK^T and PV, forward 2 * 2 T^2 D, half of it masked, backward twice */

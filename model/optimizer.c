@@ -34,25 +34,26 @@ static void layout_muon(struct optimizer *o, const struct model *m,
 }
 
 void optimizer_layout(struct optimizer *o, const struct model *m,
-                      struct arena *arena)
+                      const struct zero *z, struct arena *arena)
 {
     size_t element = dtype_bytes(m->be->dtype), start = arena->used;
-    const struct params *p = &m->params;
 
     o->moment =
-        view_of(arena_take(arena, (size_t)p->total * element), 1, p->total);
+        view_of(arena_take(arena, (size_t)z->total * element), 1, z->total);
     o->variance = (struct view){ 0 };
-    if (p->second_total)
+    if (z->second_total)
         o->variance =
-            view_of(arena_take(arena, (size_t)p->second_total * element), 1,
-                    p->second_total);
+            view_of(arena_take(arena, (size_t)z->second_total * element), 1,
+                    z->second_total);
     layout_muon(o, m, arena);
     o->bytes = arena->used - start;
 }
 
-/* What an update of one tensor needs, contiguous (1, count). */
+/* What an update of one tensor, or the part of it that is owned here, needs:
+ * contiguous (1, count). */
 struct tensor {
     const struct param *p;
+    const struct zero_piece *piece;
     struct view w, g, m;
     double lr, decay; /* schedule included */
 };
@@ -74,9 +75,9 @@ static void update_adam(struct optimizer *o, struct model *m,
         .atan2 = m->config.train.atan2,
     };
 
-    m->be->ops->adamw(m->be, t->w, t->g, t->m,
-                      optimizer_view(m, o->variance, t->p->second, t->p->count),
-                      &args);
+    m->be->ops->adamw(
+        m->be, t->w, t->g, t->m,
+        optimizer_view(m, o->variance, t->piece->second, t->w.cols), &args);
 }
 
 static void update_muon(struct optimizer *o, struct model *m,
@@ -85,11 +86,12 @@ static void update_muon(struct optimizer *o, struct model *m,
 {
     const struct muon_args args = { t->lr, m->config.train.momentum, t->decay,
                                     step->grad_scale };
-    int64_t rows = t->p->slices * t->p->rows, cols = t->p->cols;
+    int64_t unit = t->p->rows * t->p->cols;
+    int64_t rows = t->w.cols / t->p->cols, cols = t->p->cols;
 
     muon_update(m->be, view_of(t->w.data, rows, cols),
                 view_of(t->g.data, rows, cols), view_of(t->m.data, rows, cols),
-                t->p->slices, &args, &o->muon);
+                t->w.cols / unit, &args, &o->muon);
 }
 
 static void update(struct optimizer *o, struct model *m, const struct tensor *t,
@@ -119,15 +121,17 @@ static void update(struct optimizer *o, struct model *m, const struct tensor *t,
 }
 
 void optimizer_update(struct optimizer *o, struct model *m,
-                      const struct optimizer_step *step)
+                      const struct zero *z, const struct optimizer_step *step)
 {
-    for (int i = 0; i < m->params.n; i++) {
-        const struct param *p = &m->params.list[i];
+    for (int i = 0; i < z->n_pieces; i++) {
+        const struct zero_piece *piece = &z->piece[i];
+        const struct param *p = &m->params.list[piece->param];
         const struct tensor t = {
             .p = p,
-            .w = optimizer_view(m, m->all_weights, p->first, p->count),
-            .g = optimizer_view(m, m->all_grads, p->first, p->count),
-            .m = optimizer_view(m, o->moment, p->first, p->count),
+            .piece = piece,
+            .w = optimizer_view(m, m->all_weights, piece->first, piece->count),
+            .g = optimizer_view(m, z->grads, piece->state, piece->count),
+            .m = optimizer_view(m, o->moment, piece->state, piece->count),
             .lr = p->lr * step->schedule,
             .decay = p->shrink * step->schedule,
         };

@@ -11,12 +11,13 @@
 
 struct builder {
     const struct run_config *config;
+    const struct place *place;
     struct mup_rules rules;
     struct mup_duration duration;
     struct model_config base; /* the same network at base size */
     struct params *params;
     struct mup_error *err;
-    int in_block;
+    int layer;
     int status;
 };
 
@@ -28,6 +29,8 @@ struct spec {
     double std;  /* at base */
     double ones; /* at base: starts at this value instead */
     double mult; /* tunable forward multiplier */
+    int cut;     /* enum tensor_cut */
+    int partial;
 };
 
 static struct mup_dim finite(int64_t size)
@@ -66,17 +69,13 @@ static void set_optimizer(struct builder *b, struct param *p)
     p->shrink = (detached ? b->duration.lr : lr) *
                 (p->scale.lr * p->scale.weight_decay) * decay;
     p->decay = p->lr > 0 ? p->shrink / p->lr : 0;
-    p->second = -1;
-    if (p->optimizer == MUP_ADAMW || p->optimizer == MUP_ADAM) {
-        p->second = b->params->second_total;
-        b->params->second_total += p->count;
-    }
+    p->has_second = p->optimizer == MUP_ADAMW || p->optimizer == MUP_ADAM;
 }
 
 static int too_large(struct builder *b, const char *name, const struct spec *s)
 {
     if (s->slices <= MAX_ELEMENTS / s->rows / s->cols &&
-        s->slices * s->rows * s->cols <= MAX_ELEMENTS - b->params->total)
+        s->slices * s->rows * s->cols <= MAX_ELEMENTS - b->params->whole)
         return 0;
     b->status = mup_fail(b->err, MUP_USAGE,
                          "tensor '%s' of %lld x %lld x %lld makes the "
@@ -95,21 +94,27 @@ static int add(struct builder *b, const char *name, const struct spec *s)
         return -1;
     memset(p, 0, sizeof(*p));
     snprintf(p->name, sizeof(p->name), "%s", name);
-    p->shape =
-        (struct mup_shape){ p->name, s->role, s->out, s->in, b->in_block };
+    p->shape = (struct mup_shape){ p->name, s->role, s->out, s->in,
+                                   b->layer >= 0 &&
+                                       b->layer < b->config->model.layers };
     p->slices = s->slices;
     p->rows = s->rows;
     p->cols = s->cols;
     b->status = mup_scale(&b->rules, &p->shape, &p->scale, b->err);
     if (b->status)
         return -1;
-    p->count = s->slices * s->rows * s->cols;
-    p->first = b->params->total;
+    p->layer = b->layer;
+    p->is_expert = s->role == MUP_EXPERT_UP || s->role == MUP_EXPERT_DOWN;
+    p->cut = s->cut;
+    p->partial = s->partial;
+    p->box = layout_box(b->place, (int64_t[]){ s->slices, s->rows, s->cols },
+                        s->cut, p->is_expert);
+    p->count = p->box.extent[0] * p->box.extent[1] * p->box.extent[2];
     p->init_std = s->std * p->scale.init_std;
     p->ones = s->ones * p->scale.init_std;
     p->forward = s->mult * p->scale.forward;
     set_optimizer(b, p);
-    b->params->total += p->count;
+    b->params->whole += s->slices * s->rows * s->cols;
     return b->params->n++;
 }
 
@@ -136,21 +141,32 @@ static int add_head_gain(struct builder *b, const char *name)
                       finite(1),
                       0,
                       1,
-                      1 };
+                      1,
+                      CUT_NONE,
+                      1 }; /* every rank sees other heads */
 
     return add(b, name, &s);
 }
 
-static int add_matrix(struct builder *b, const char *name, int role,
+/* A kind of matrix: its role and how ranks cut it. */
+struct kind {
+    int role, cut;
+};
+
+static int add_matrix(struct builder *b, const char *name, struct kind kind,
                       const struct mup_dim size[2], double std)
 {
     const struct mup_dim out = size[0], in = size[1];
-    int expert = role == MUP_EXPERT_UP || role == MUP_EXPERT_DOWN;
-    struct spec s = { role,     expert ? b->config->model.experts : 1,
-                      out.size, in.size,
-                      out,      in,
-                      std,      0,
-                      1 };
+    int expert = kind.role == MUP_EXPERT_UP || kind.role == MUP_EXPERT_DOWN;
+    struct spec s = { .role = kind.role,
+                      .slices = expert ? b->config->model.experts : 1,
+                      .rows = out.size,
+                      .cols = in.size,
+                      .out = out,
+                      .in = in,
+                      .std = std,
+                      .mult = 1,
+                      .cut = kind.cut };
 
     return add(b, name, &s);
 }
@@ -169,20 +185,22 @@ static void add_attention(struct builder *b, int64_t layer,
     const struct mup_dim KV = { config_kv_heads(m) * m->head_size,
                                 config_kv_heads(m0) * m0->head_size };
     const struct mup_dim q[] = { Q, D }, kv[] = { KV, D }, o[] = { D, Q };
+    const struct kind query = { MUP_HIDDEN, CUT_ROWS };
+    const struct kind key = { MUP_KEY_VALUE, CUT_ROWS };
+    const struct kind mix = { MUP_HIDDEN, CUT_COLS };
     char name[64];
     double s = mup->init_std;
 
     bp->norm_attn_in = add_gain(b, NAME("attn.norm_in"), 1);
-    bp->q =
-        add_matrix(b, NAME("attn.q"), MUP_HIDDEN, q, mup->zero_query ? 0 : s);
-    bp->k = add_matrix(b, NAME("attn.k"), MUP_KEY_VALUE, kv, s);
-    bp->v = add_matrix(b, NAME("attn.v"), MUP_KEY_VALUE, kv, s);
+    bp->q = add_matrix(b, NAME("attn.q"), query, q, mup->zero_query ? 0 : s);
+    bp->k = add_matrix(b, NAME("attn.k"), key, kv, s);
+    bp->v = add_matrix(b, NAME("attn.v"), key, kv, s);
     bp->norm_q = bp->norm_k = -1;
     if (m->qk_norm) {
         bp->norm_q = add_head_gain(b, NAME("attn.norm_q"));
         bp->norm_k = add_head_gain(b, NAME("attn.norm_k"));
     }
-    bp->o = add_matrix(b, NAME("attn.o"), MUP_HIDDEN, o, s);
+    bp->o = add_matrix(b, NAME("attn.o"), mix, o, s);
     bp->norm_attn_out =
         add_gain(b, NAME("attn.norm_out"), mup_residual_scale(&b->rules));
 }
@@ -195,6 +213,10 @@ static void add_experts(struct builder *b, int64_t layer,
     const struct mup_dim D = { m->width, m0->width };
     const struct mup_dim F = { config_ffn(m), config_ffn(m0) };
     const struct mup_dim up[] = { F, D }, down[] = { D, F };
+    const struct kind rise = { MUP_EXPERT_UP, CUT_ROWS };
+    const struct kind fall = { MUP_EXPERT_DOWN, CUT_COLS };
+    const struct kind shared_rise = { MUP_HIDDEN, CUT_ROWS };
+    const struct kind shared_fall = { MUP_HIDDEN, CUT_COLS };
     const struct spec router = { MUP_ROUTER,         1, m->experts,    D.size,
                                  finite(m->experts), D, mup->init_std, 0,
                                  mup->router_mult };
@@ -203,16 +225,17 @@ static void add_experts(struct builder *b, int64_t layer,
 
     bp->norm_moe_in = add_gain(b, NAME("moe.norm_in"), 1);
     bp->router = add(b, NAME("moe.router"), &router);
-    bp->gate = add_matrix(b, NAME("moe.gate"), MUP_EXPERT_UP, up, s);
-    bp->up = add_matrix(b, NAME("moe.up"), MUP_EXPERT_UP, up, s);
-    bp->down = add_matrix(b, NAME("moe.down"), MUP_EXPERT_DOWN, down, s);
+    bp->gate = add_matrix(b, NAME("moe.gate"), rise, up, s);
+    bp->up = add_matrix(b, NAME("moe.up"), rise, up, s);
+    bp->down = add_matrix(b, NAME("moe.down"), fall, down, s);
     bp->shared_gate = bp->shared_up = bp->shared_down = -1;
     if (m->shared_expert) {
         bp->shared_gate =
-            add_matrix(b, NAME("moe.shared_gate"), MUP_HIDDEN, up, s);
-        bp->shared_up = add_matrix(b, NAME("moe.shared_up"), MUP_HIDDEN, up, s);
+            add_matrix(b, NAME("moe.shared_gate"), shared_rise, up, s);
+        bp->shared_up =
+            add_matrix(b, NAME("moe.shared_up"), shared_rise, up, s);
         bp->shared_down =
-            add_matrix(b, NAME("moe.shared_down"), MUP_HIDDEN, down, s);
+            add_matrix(b, NAME("moe.shared_down"), shared_fall, down, s);
     }
     bp->norm_moe_out =
         add_gain(b, NAME("moe.norm_out"), mup_residual_scale(&b->rules));
@@ -232,7 +255,8 @@ static int add_readout(struct builder *b)
                       D,
                       mup->zero_readout ? 0 : mup->init_std,
                       0,
-                      mup->out_mult };
+                      mup->out_mult,
+                      CUT_ROWS };
     struct mup_shape shape = { "unembed", MUP_OUTPUT, s.out, s.in };
     struct mup_scale scale;
 
@@ -245,6 +269,24 @@ static int add_readout(struct builder *b)
     return m->tied ? b->params->embed : add(b, "unembed", &s);
 }
 
+/* Places in the flat array: what many ranks hold in common first, so that
+ * either kind is one range. */
+static void place_tensors(struct params *params)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        for (int i = 0; i < params->n; i++) {
+            struct param *p = &params->list[i];
+
+            if (p->is_expert != kind)
+                continue;
+            p->first = params->total;
+            params->total += p->count;
+        }
+        if (kind == 0)
+            params->dense_total = params->total;
+    }
+}
+
 static int64_t active_elements(const struct params *params,
                                const struct model_config *m)
 {
@@ -253,7 +295,7 @@ static int64_t active_elements(const struct params *params,
     for (int i = 0; i < params->n; i++) {
         const struct param *p = &params->list[i];
 
-        active += p->slices > 1 ? p->count / p->slices * m->top_k : p->count;
+        active += p->rows * p->cols * (p->is_expert ? m->top_k : 1);
     }
     return active;
 }
@@ -270,16 +312,16 @@ static void build(struct builder *b)
                                 finite(m->vocab),
                                 c->mup.init_std,
                                 0,
-                                c->mup.emb_mult };
+                                c->mup.emb_mult,
+                                CUT_ROWS };
     struct params *p = b->params;
 
+    b->layer = -1;
     p->embed = add(b, "embed", &embed);
-    b->in_block = 1;
-    for (int64_t l = 0; l < m->layers; l++) {
-        add_attention(b, l, &p->block[l]);
-        add_experts(b, l, &p->block[l]);
+    for (b->layer = 0; b->layer < m->layers; b->layer++) {
+        add_attention(b, b->layer, &p->block[b->layer]);
+        add_experts(b, b->layer, &p->block[b->layer]);
     }
-    b->in_block = 0;
     p->norm_final = add_gain(b, "norm_final", 1);
     p->unembed = add_readout(b);
     p->attention = mup_attention_scale(&b->rules, c->mup.attn_mult,
@@ -290,15 +332,17 @@ static void build(struct builder *b)
         p->beta1 = c->train.beta1;
         p->beta2 = c->train.beta2;
     }
+    place_tensors(p);
     p->active = active_elements(p, m);
 }
 
-int params_init(const struct run_config *config, struct params *out,
-                struct mup_error *err)
+int params_init(const struct run_config *config, const struct place *place,
+                struct params *out, struct mup_error *err)
 {
     const struct model_config *m = &config->model;
     struct params params = { 0 };
     struct builder b = { .config = config,
+                         .place = place,
                          .rules = config_rules(config),
                          .base = config_base(config),
                          .params = &params,

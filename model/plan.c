@@ -71,14 +71,14 @@ int train_plan(const struct run_config *config, struct train_plan *out,
 {
     struct train_plan plan = { 0 };
     struct trainer t = { 0 };
-    int rc = trainer_plan(config, &t, err);
+    int rc = trainer_plan(config, NULL, &t, err);
     double per_step;
 
     if (rc)
         return rc;
     plan.peak_bytes = base_bytes(&t.be) + (int64_t)t.arena_bytes +
                       data_bytes(config, err, &rc);
-    plan.parameters = t.model.params.total;
+    plan.parameters = t.model.params.whole;
     plan.active_parameters = t.model.params.active;
     plan.arena_bytes = (int64_t)t.arena_bytes;
     plan.parameter_bytes = (int64_t)t.model.parameter_bytes;
@@ -90,7 +90,7 @@ int train_plan(const struct run_config *config, struct train_plan *out,
     plan.flops_per_step = per_step;
     plan.flops = per_step * (double)config->train.steps;
     plan.tokens = config->train.steps * config->train.batch * config->model.seq;
-    model_clear(&t.model);
+    trainer_close(&t);
     if (!rc)
         *out = plan;
     return rc;

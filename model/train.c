@@ -117,26 +117,33 @@ static int write_config(const struct run_config *config, const char *dir,
 
 /* --- checkpoints --- */
 
-static void add_tensors(struct run *r, const char *kind, struct view all)
+static void add_tensor(struct run *r, const struct param *p, const char *kind,
+                       struct view all, int64_t first)
 {
-    int second = !strcmp(kind, "v");
-    const struct params *params = &r->trainer.model.params;
     size_t element = dtype_bytes(r->trainer.be.dtype);
 
-    for (int i = 0; i < params->n; i++) {
-        const struct param *p = &params->list[i];
-        int64_t first = second ? p->second : p->first;
+    r->tensors[r->n_tensors++] = (struct checkpoint_tensor){
+        .name = p->name,
+        .kind = kind,
+        .shape = { p->slices, p->rows, p->cols },
+        .dtype = r->trainer.be.dtype,
+        .data = (char *)all.data + (size_t)first * element,
+        .bytes = (size_t)p->count * element,
+    };
+}
 
-        if (first < 0)
-            continue; /* this tensor's optimizer keeps no second moment */
-        r->tensors[r->n_tensors++] = (struct checkpoint_tensor){
-            .name = p->name,
-            .kind = kind,
-            .shape = { p->slices, p->rows, p->cols },
-            .dtype = r->trainer.be.dtype,
-            .data = (char *)all.data + (size_t)first * element,
-            .bytes = (size_t)p->count * element,
-        };
+static void add_tensors(struct run *r)
+{
+    const struct trainer *t = &r->trainer;
+
+    for (int i = 0; i < t->zero.n_pieces; i++) {
+        const struct zero_piece *piece = &t->zero.piece[i];
+        const struct param *p = &t->model.params.list[piece->param];
+
+        add_tensor(r, p, "weight", t->model.all_weights, piece->first);
+        add_tensor(r, p, "m", t->optimizer.moment, piece->state);
+        if (piece->second >= 0)
+            add_tensor(r, p, "v", t->optimizer.variance, piece->second);
     }
 }
 
@@ -148,9 +155,7 @@ static int list_tensors(struct run *r, struct mup_error *err)
     r->load = calloc((size_t)r->trainer.model.E, sizeof(*r->load));
     if (!r->tensors || !r->load)
         return mup_fail(err, MUP_SYSTEM, "out of memory for the run");
-    add_tensors(r, "weight", r->trainer.model.all_weights);
-    add_tensors(r, "m", r->trainer.optimizer.moment);
-    add_tensors(r, "v", r->trainer.optimizer.variance);
+    add_tensors(r);
     return MUP_OK;
 }
 
@@ -470,7 +475,7 @@ static int run_open(const struct run_config *config, const char *dir,
     int rc;
 
     snprintf(path, sizeof(path), "%s/checkpoints", dir);
-    rc = trainer_open(config, &r->trainer, err);
+    rc = trainer_open(config, NULL, &r->trainer, err);
     if (rc)
         return rc;
     rc = file_make_dirs(path, err);

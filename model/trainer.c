@@ -3,23 +3,37 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "model/schedule.h"
+
+static double now_s(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
 
 /* Point everything into the arena; base NULL counts. */
 static void layout(struct trainer *t, struct arena *a)
 {
-    size_t N = (size_t)t->model.N;
+    size_t N = (size_t)(t->model.max_batch * t->model.T);
+    size_t ranks = (size_t)t->ranks->all.size;
 
     model_layout(&t->model, a);
-    optimizer_layout(&t->optimizer, &t->model, a);
+    zero_layout(&t->zero, &t->model, a);
+    optimizer_layout(&t->optimizer, &t->model, &t->zero, a);
     t->input = arena_take(a, N * sizeof(int32_t));
     t->target = arena_take(a, N * sizeof(int32_t));
     t->host = arena_take(a, N * (size_t)t->model.E * sizeof(double));
+    t->balance = arena_take(a, (size_t)(t->model.E + 4) * sizeof(double));
+    t->report = arena_take(a, ranks * sizeof(*t->report));
+    t->report_counts = arena_take(a, ranks * sizeof(int64_t));
 }
 
-int trainer_plan(const struct run_config *config, struct trainer *out,
-                 struct mup_error *err)
+int trainer_plan(const struct run_config *config, struct ranks *ranks,
+                 struct trainer *out, struct mup_error *err)
 {
     struct trainer t = { .config = *config };
     struct arena count = { 0 };
@@ -28,14 +42,20 @@ int trainer_plan(const struct run_config *config, struct trainer *out,
     if (rc)
         return rc;
     *out = t;
-    rc = model_init(config, &out->be, &out->model, err);
-    if (rc)
+    ranks_alone(&out->alone);
+    out->ranks = ranks ? ranks : &out->alone;
+    rc = model_init(config, &out->be, out->ranks, &out->model, err);
+    if (!rc)
+        rc = zero_init(&out->model, &out->zero, err);
+    if (rc) {
+        model_clear(&out->model);
         return rc;
+    }
     layout(out, &count);
     out->arena_bytes = count.used;
     if (count.used < ARENA_LIMIT)
         return MUP_OK;
-    model_clear(&out->model);
+    trainer_close(out);
     return mup_fail(err, MUP_USAGE,
                     "this model needs more than 256 TiB of memory; lower "
                     "train.micro_batch, model.seq or model.width");
@@ -51,24 +71,21 @@ static int open_data(struct trainer *t, struct mup_error *err)
     if (rc)
         return rc;
     /* One validation set for all seeds, so that their losses compare. */
-    rc = data_open(c->data.valid, "valid", c->model.seq, c->model.vocab, 0, 1,
-                   &t->valid, err);
-    if (rc)
-        data_close(&t->train);
-    return rc;
+    return data_open(c->data.valid, "valid", c->model.seq, c->model.vocab, 0, 1,
+                     &t->valid, err);
 }
 
-int trainer_open(const struct run_config *config, struct trainer *out,
-                 struct mup_error *err)
+int trainer_open(const struct run_config *config, struct ranks *ranks,
+                 struct trainer *out, struct mup_error *err)
 {
     struct arena arena = { 0 };
-    int rc = trainer_plan(config, out, err);
+    int rc = trainer_plan(config, ranks, out, err);
 
     if (rc)
         return rc;
     rc = open_data(out, err);
     if (rc) {
-        model_clear(&out->model);
+        trainer_close(out);
         return rc;
     }
     out->memory = out->be.ops->alloc(&out->be, out->arena_bytes);
@@ -83,6 +100,8 @@ int trainer_open(const struct run_config *config, struct trainer *out,
     arena.base = out->memory;
     layout(out, &arena);
     model_initialise(&out->model);
+    for (int i = 0; i < out->ranks->all.size; i++)
+        out->report_counts[i] = sizeof(*out->report) / sizeof(double);
     rc = out->be.ops->sync(&out->be, err);
     if (rc)
         trainer_close(out);
@@ -95,22 +114,117 @@ void trainer_close(struct trainer *t)
         t->be.ops->free(&t->be, t->memory);
     data_close(&t->train);
     data_close(&t->valid);
+    zero_clear(&t->zero);
     model_clear(&t->model);
     memset(t, 0, sizeof(*t));
 }
 
+/* The next n sequences from `first` on, 0 to max_batch. */
 static void read_batch(struct trainer *t, const struct data *data,
                        int64_t first, int64_t n, int shuffled)
 {
     int64_t T = t->model.T;
 
-    for (int64_t b = 0; b < t->model.B; b++) {
-        /* a short last batch is filled by repeating its first sequence */
-        int64_t sample = first + (b < n ? b : 0);
-
-        data_sequence(data, sample, shuffled, t->input + b * T,
+    model_set_batch(&t->model, n);
+    for (int64_t b = 0; b < n; b++)
+        data_sequence(data, first + b, shuffled, t->input + b * T,
                       t->target + b * T);
+}
+
+/* This rank's part of n sequences: *first and the one behind the last. */
+static void own_share(const struct trainer *t, int64_t n, int64_t *first,
+                      int64_t *end)
+{
+    const struct place *p = &t->ranks->place;
+    int64_t parts = layout_batch_parts(&p->n), part = layout_batch_part(p);
+
+    *first = layout_cut(n, parts, part);
+    *end = layout_cut(n, parts, part + 1);
+}
+
+/* Forward passes that n sequences take; the same on all ranks, though some
+ * may find nothing to do in the last. */
+static int64_t passes(const struct trainer *t, int64_t n)
+{
+    int64_t parts = layout_batch_parts(&t->ranks->place.n);
+    int64_t most = (n + parts - 1) / parts;
+
+    return (most + t->model.max_batch - 1) / t->model.max_batch;
+}
+
+static int64_t clamp(int64_t x, int64_t most)
+{
+    return x < 0 ? 0 : x < most ? x : most;
+}
+
+static void start_reduction(void *context, int64_t layer)
+{
+    struct trainer *t = context;
+
+    zero_reduce(&t->zero, &t->model, layer);
+}
+
+/* Sums of this rank's gradients in all_grads, on their way to the owners. */
+static void accumulate(struct trainer *t, int64_t step,
+                       struct model_losses *losses)
+{
+    const struct train_config *c = &t->config.train;
+    const double tokens = (double)c->batch * (double)t->model.T;
+    const struct loss_scale scale = { 1 / tokens, 1 / (double)c->batch };
+    const struct model_gradients reduction = { t, start_reduction };
+    int64_t first, end, n = passes(t, c->batch);
+
+    own_share(t, c->batch, &first, &end);
+    t->be.ops->zero(&t->be, t->model.all_grads);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = first + i * t->model.max_batch;
+
+        read_batch(t, &t->train, step * c->batch + at,
+                   clamp(end - at, t->model.max_batch), 1);
+        model_forward(&t->model, t->input, t->target, &scale, losses);
+        t->model.gradients = i + 1 == n ? &reduction : NULL;
+        model_backward(&t->model, &scale);
     }
+    t->model.gradients = NULL;
+}
+
+/* All ranks' reports to all; sums in the order of ranks. */
+static struct trainer_report tell(struct trainer *t)
+{
+    struct trainer_report sum = { { 0 } };
+    struct comm_request request = { 0 };
+
+    comm_all_gather(&t->ranks->all, t->report, t->report_counts, COMM_F64,
+                    &request);
+    comm_wait(&t->ranks->all, &request);
+    for (int i = 0; i < t->ranks->all.size; i++) {
+        for (int k = 0; k < 4; k++) {
+            sum.losses[k] += t->report[i].losses[k];
+            sum.vote[k] += t->report[i].vote[k];
+        }
+        sum.squares += t->report[i].squares;
+    }
+    return sum;
+}
+
+/* Ranks along `tensor` see the same sequences: one of them counts. */
+static void fill_losses(const struct trainer *t,
+                        const struct model_losses *losses,
+                        struct trainer_report *own)
+{
+    int counts = t->ranks->place.tensor == 0;
+
+    for (int k = 0; k < 2; k++) {
+        own->losses[k] = counts ? losses->sums[k] : 0;
+        own->losses[2 + k] = counts ? losses->router[k] : 0;
+    }
+}
+
+static int sync(struct trainer *t, struct mup_error *err)
+{
+    int rc = t->be.ops->sync(&t->be, err);
+
+    return rc ? rc : comm_sync(&t->ranks->world, err);
 }
 
 int trainer_gradients(struct trainer *t, int64_t step, struct trainer_step *out,
@@ -118,26 +232,30 @@ int trainer_gradients(struct trainer *t, int64_t step, struct trainer_step *out,
 {
     const struct train_config *c = &t->config.train;
     const double tokens = (double)c->batch * (double)t->model.T;
-    const struct loss_scale scale = { 1 / tokens, 1 / (double)c->batch, 0 };
+    struct trainer_report *own = &t->report[t->ranks->all.rank], all;
     struct model_losses losses = { 0 };
-    double squares = 0;
+    double start = now_s(), waited = t->ranks->world.stats.wait_s;
     int rc;
 
-    t->be.ops->zero(&t->be, t->model.all_grads);
-    for (int64_t i = 0; i < c->batch; i += t->model.B) {
-        read_batch(t, &t->train, step * c->batch + i, t->model.B, 1);
-        model_forward(&t->model, t->input, t->target, &scale, &losses);
-        model_backward(&t->model, t->input, &scale);
-    }
-    t->be.ops->sum_squares(&t->be, &squares, t->model.all_grads);
-    rc = t->be.ops->sync(&t->be, err);
+    accumulate(t, step, &losses);
+    zero_finish(&t->zero, &t->model);
+    fill_losses(t, &losses, own);
+    own->squares = zero_sum_squares(&t->zero, &t->model);
+    own->compute_s = now_s() - start - (t->ranks->world.stats.wait_s - waited);
+    all = tell(t);
+    rc = sync(t, err);
     if (rc)
         return rc;
-    out->loss = losses.sums[0] / tokens;
-    out->balance = losses.router[0] / (double)(c->batch * t->model.L);
-    out->grad_norm = sqrt(squares);
+    memset(out, 0, sizeof(*out));
+    out->loss = all.losses[0] / tokens;
+    out->z = all.losses[1] / tokens;
+    out->balance = all.losses[2] / (double)(c->batch * t->model.L);
+    out->router_z = all.losses[3] / (tokens * (double)t->model.L);
+    out->grad_norm = sqrt(all.squares);
     out->lr = c->lr * schedule_factor(c, step);
     out->finite = isfinite(out->loss) && isfinite(out->grad_norm);
+    out->compute_s = own->compute_s;
+    memcpy(out->votes, all.vote, sizeof(out->votes));
     return MUP_OK;
 }
 
@@ -153,7 +271,8 @@ void trainer_update(struct trainer *t, int64_t step,
                           : 1,
     };
 
-    optimizer_update(&t->optimizer, &t->model, &s);
+    optimizer_update(&t->optimizer, &t->model, &t->zero, &s);
+    zero_gather(&t->zero, &t->model);
 }
 
 int trainer_step(struct trainer *t, int64_t step, struct trainer_step *out,
@@ -163,59 +282,79 @@ int trainer_step(struct trainer *t, int64_t step, struct trainer_step *out,
 
     if (rc || !out->finite)
         return rc;
-    trainer_update(t, step, out);
-    return t->be.ops->sync(&t->be, err);
+    out->skipped =
+        spike_is(&t->spike, t->config.train.spike_limit, out->grad_norm);
+    if (!out->skipped)
+        trainer_update(t, step, out);
+    return sync(t, err);
 }
 
 int trainer_evaluate(struct trainer *t, double *loss, struct mup_error *err)
 {
-    int64_t n = t->config.data.valid_sequences;
+    const struct loss_scale forward_only = { 0, 0 };
+    struct trainer_report *own = &t->report[t->ranks->all.rank];
+    int64_t n = t->config.data.valid_sequences, first, end;
     struct model_losses losses = { 0 };
     int rc;
 
     if (!t->valid.synthetic && n > t->valid.windows)
         n = t->valid.windows;
-    for (int64_t i = 0; i < n; i += t->model.B) {
-        int64_t rows = n - i < t->model.B ? n - i : t->model.B;
-        struct loss_scale scale = { 0, 0, rows * t->model.T };
+    own_share(t, n, &first, &end);
+    for (int64_t i = 0; i < passes(t, n); i++) {
+        int64_t at = first + i * t->model.max_batch;
 
-        read_batch(t, &t->valid, i, rows, 0);
-        model_forward(&t->model, t->input, t->target, &scale, &losses);
+        read_batch(t, &t->valid, at, clamp(end - at, t->model.max_batch), 0);
+        model_forward(&t->model, t->input, t->target, &forward_only, &losses);
     }
-    rc = t->be.ops->sync(&t->be, err);
-    if (!rc)
-        *loss = losses.sums[0] / ((double)n * (double)t->model.T);
+    fill_losses(t, &losses, own);
+    *loss = tell(t).losses[0] / ((double)n * (double)t->model.T);
+    rc = sync(t, err);
     return rc;
 }
 
-void trainer_balance(struct trainer *t, int layer, struct trainer_balance *out,
-                     double *load)
+/* Sums over this rank's tokens: rows of each expert, entropy, spread. */
+static void sum_balance(struct trainer *t, const struct block_state *s)
 {
     const struct model *m = &t->model;
-    const struct block_state *s = &m->block[layer];
-    struct trainer_balance b = { 0 };
+    double *sums = t->balance;
 
-    for (int64_t e = 0; e < m->E; e++) {
-        int64_t rows = s->offset[e + 1] - s->offset[e];
-
-        load[e] = (double)rows / (double)m->R;
-        b.dead += rows == 0;
-        if (load[e] * (double)m->E > b.load_max)
-            b.load_max = load[e] * (double)m->E;
-    }
+    memset(sums, 0, (size_t)(m->E + 4) * sizeof(*sums));
+    if (t->ranks->place.tensor > 0)
+        return;
+    for (int64_t e = 0; e < m->E; e++)
+        sums[e] = s->offset[e + 1] - s->offset[e];
     t->be.ops->download(&t->be, t->host, s->probs.data, m->N * m->E);
     for (int64_t n = 0; n < m->N; n++) {
         const double *p = t->host + n * m->E;
         double low = 1, high = 0;
 
         for (int64_t e = 0; e < m->E; e++) {
-            b.entropy -= p[e] > 0 ? p[e] * log(p[e]) : 0;
+            sums[m->E] -= p[e] > 0 ? p[e] * log(p[e]) : 0;
             low = p[e] < low ? p[e] : low;
             high = p[e] > high ? p[e] : high;
         }
-        b.spread += high - low;
+        sums[m->E + 1] += high - low;
     }
-    b.entropy /= (double)m->N;
-    b.spread /= (double)m->N;
+    sums[m->E + 2] = (double)m->N;
+    sums[m->E + 3] = (double)m->R;
+}
+
+void trainer_balance(struct trainer *t, int layer, struct trainer_balance *out,
+                     double *load)
+{
+    const int64_t E = t->model.E;
+    const double *sums = t->balance;
+    struct trainer_balance b = { 0 };
+
+    sum_balance(t, &t->model.block[layer]);
+    comm_all_reduce(&t->ranks->all, t->balance, E + 4, COMM_F64);
+    for (int64_t e = 0; e < E; e++) {
+        load[e] = sums[e] / sums[E + 3];
+        b.dead += sums[e] == 0;
+        if (load[e] * (double)E > b.load_max)
+            b.load_max = load[e] * (double)E;
+    }
+    b.entropy = sums[E] / sums[E + 2];
+    b.spread = sums[E + 1] / sums[E + 2];
     *out = b;
 }

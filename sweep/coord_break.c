@@ -188,12 +188,12 @@ int coord_break_find(const struct run_config *config,
         coord_config_at(config, options, options->n_sizes - 1, 0);
     struct params wrong, right;
     int at = -1;
-    int rc = params_init(&c, &wrong, err);
+    int rc = params_init(&c, &PLACE_ALONE, &wrong, err);
 
     if (rc)
         return rc;
     c.mup.broken = MUP_BREAK_NONE;
-    rc = params_init(&c, &right, err);
+    rc = params_init(&c, &PLACE_ALONE, &right, err);
     if (rc) {
         params_clear(&wrong);
         return rc;

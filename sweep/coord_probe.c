@@ -493,7 +493,7 @@ static void look(struct probe *p)
 {
     struct trainer *t = &p->trainer;
     struct model *m = &t->model;
-    const struct loss_scale forward_only = { 0, 0, 0 };
+    const struct loss_scale forward_only = { 0, 0 };
     const struct model_probe observer = { p, on_activation, on_product,
                                           on_attention_logits };
     struct model_losses losses = { 0 };
@@ -549,7 +549,7 @@ int coord_probe_plan(const struct run_config *config, size_t *bytes,
     static const struct coord_probe_options none = { 0 };
     struct probe p = { .options = &none };
     struct arena count = { 0 };
-    int rc = trainer_plan(config, &p.trainer, err);
+    int rc = trainer_plan(config, NULL, &p.trainer, err);
 
     if (rc)
         return rc;
@@ -559,7 +559,7 @@ int coord_probe_plan(const struct run_config *config, size_t *bytes,
         *bytes = p.trainer.arena_bytes + count.used;
     }
     free(p.tensor);
-    model_clear(&p.trainer.model);
+    trainer_close(&p.trainer);
     return rc;
 }
 
@@ -570,7 +570,7 @@ int coord_probe_run(const struct run_config *config,
     struct probe p = { .options = options, .sink = sink };
     struct arena arena = { 0 };
     struct trainer *t = &p.trainer;
-    int rc = trainer_open(config, t, err);
+    int rc = trainer_open(config, NULL, t, err);
 
     if (rc)
         return rc;

@@ -42,7 +42,7 @@ int jobs_flops(const struct run_config *config, double *out,
                struct mup_error *err)
 {
     struct params params;
-    int rc = params_init(config, &params, err);
+    int rc = params_init(config, &PLACE_ALONE, &params, err);
 
     if (rc)
         return rc;

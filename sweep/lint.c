@@ -216,7 +216,7 @@ static void check_readout(struct context *c)
     struct params params;
     double all, readout;
 
-    if (params_init(&c->proxy, &params, NULL) != MUP_OK)
+    if (params_init(&c->proxy, &PLACE_ALONE, &params, NULL) != MUP_OK)
         return;
     all = model_flops_per_sequence(&params, m);
     params_clear(&params);

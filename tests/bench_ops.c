@@ -93,7 +93,9 @@ static void run_loss_and_grad(struct backend *be, const struct view *v,
 {
     double sums[2] = { 0, 0 };
 
-    be->ops->cross_entropy(be, sums, v[1], c->target, 1, 1e-3, 0);
+    be->ops->log_sum_exp(be, v[2], v[3], v[1], c->target);
+    be->ops->cross_entropy(be, sums, v[2], v[3]);
+    be->ops->cross_entropy_grad(be, v[1], v[2], c->target, 1e-3, 0);
 }
 
 static void run_sum_squares(struct backend *be, const struct view *v,
@@ -383,7 +385,10 @@ static const struct bench table[] = {
     { { "cross_entropy",
         run_loss_and_grad,
         NULL,
-        { { ONE, ONE, IN, 0 }, { N, V, INOUT, 0 } },
+        { { ONE, ONE, IN, 0 },
+          { N, V, INOUT, 0 },
+          { N, ONE, OUT, 0 },
+          { N, ONE, OUT, 0 } },
         .flag = 0 },
       0,
       { ONE, ONE, ONE },

@@ -300,26 +300,28 @@ static inline void back_combine(struct backend *be, const struct view *v,
     be->ops->combine_grad(be, v[4], v[5], v[3], v[1], c->row, v[2]);
 }
 
-/* slots: 0 sums, 1 logits, 2 dsums, 3 dlogits */
+/* slots: 0 sums, 1 logits, 2 dsums, 3 dlogits, 4 lse, 5 logits at targets */
 static inline void run_cross_entropy(struct backend *be, const struct view *v,
                                      struct context *c)
 {
     double sums[2] = { 0, 0 };
 
-    be->ops->cross_entropy(be, sums, v[1], c->target, 0, 1, 1);
+    be->ops->log_sum_exp(be, v[4], v[5], v[1], c->target);
+    be->ops->cross_entropy(be, sums, v[4], v[5]);
     be->ops->upload(be, v[0].data, sums, 2);
 }
 
 static inline void back_cross_entropy(struct backend *be, const struct view *v,
                                       struct context *c)
 {
-    double sums[2] = { 0, 0 }, coefficient[2];
+    double coefficient[2];
 
     be->ops->download(be, coefficient, v[2].data, 2);
     be->ops->zero(be, v[3]);
     be->ops->add(be, v[3], v[1], 1);
-    be->ops->cross_entropy(be, sums, v[3], c->target, 1, coefficient[0],
-                           coefficient[1]);
+    be->ops->log_sum_exp(be, v[4], v[5], v[3], c->target);
+    be->ops->cross_entropy_grad(be, v[3], v[4], c->target, coefficient[0],
+                                coefficient[1]);
 }
 
 static inline void run_adamw(struct backend *be, const struct view *v,

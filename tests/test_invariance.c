@@ -88,7 +88,7 @@ static void follow(const struct run_config *c, change edit, int which,
     struct trainer_step stats;
     struct mup_error err = { 0 };
 
-    if (trainer_open(c, &t, &err) != MUP_OK)
+    if (trainer_open(c, NULL, &t, &err) != MUP_OK)
         fail_msg("%s", err.text);
     if (edit)
         edit(&t, which, 4);
@@ -219,7 +219,7 @@ static void a_tied_table_trains_alike_in_tables_8_and_9(void **state)
         set_optimizer(&c, i / N_BACKENDS);
         check_forms(c, MUP_TABLE9, 1);
         c.mup.form = MUP_TABLE3;
-        assert_int_equal(trainer_open(&c, &t, &err), MUP_USAGE);
+        assert_int_equal(trainer_open(&c, NULL, &t, &err), MUP_USAGE);
         assert_non_null(strstr(err.text, "'embed'"));
     }
 }
@@ -351,9 +351,9 @@ static void any_tensor_may_hand_a_power_of_two_to_its_multiplier(void **state)
     int n;
 
     (void)state;
-    assert_int_equal(trainer_plan(&c, &t, NULL), MUP_OK);
+    assert_int_equal(trainer_plan(&c, NULL, &t, NULL), MUP_OK);
     n = t.model.params.n;
-    model_clear(&t.model);
+    trainer_close(&t);
     for (int i = 0; i < 4 * n; i++) {
         static const int optimizers[] = { 0, 1, 2, 4 };
 
@@ -404,7 +404,7 @@ static void a_zero_query_attends_evenly(void **state)
     (void)state;
     c.mup.zero_query = 1;
     c.model.qk_norm = 0;
-    assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+    assert_int_equal(trainer_open(&c, NULL, &t, &err), MUP_OK);
     assert_int_equal(trainer_gradients(&t, 0, &stats, &err), MUP_OK);
     for (int64_t n = 0; n < t.model.N; n++) {
         const struct block_state *s = &t.model.block[0];
@@ -439,7 +439,7 @@ static void zero_readout_starts_at_ln_v_in_every_parametrization(void **state)
 
         c.mup.parametrization = i % 4;
         c.mup.zero_readout = 1;
-        assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+        assert_int_equal(trainer_open(&c, NULL, &t, &err), MUP_OK);
         assert_int_equal(trainer_evaluate(&t, &loss, &err), MUP_OK);
         assert_close(loss, log((double)c.model.vocab), 1e-13);
         trainer_close(&t);
@@ -468,7 +468,7 @@ static void check_spread(const struct run_config *c)
     struct trainer t = { 0 };
     struct mup_error err = { 0 };
 
-    if (trainer_open(c, &t, &err))
+    if (trainer_open(c, NULL, &t, &err))
         fail_msg("%s", err.text);
     for (int i = 0; i < t.model.params.n; i++) {
         const struct param *p = &t.model.params.list[i];
@@ -514,7 +514,7 @@ static int gradients_over_eps(const struct run_config *c, double *out)
     struct mup_error err = { 0 };
     int n;
 
-    if (trainer_open(c, &t, &err))
+    if (trainer_open(c, NULL, &t, &err))
         fail_msg("%s", err.text);
     assert_int_equal(trainer_gradients(&t, 0, &stats, &err), MUP_OK);
     n = t.model.params.n;
@@ -576,7 +576,7 @@ static void the_schedule_multiplies_every_group(void **state)
     (void)state;
     c.train.optimizer = MUP_LION;
     c.train.weight_decay = 0;
-    assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+    assert_int_equal(trainer_open(&c, NULL, &t, &err), MUP_OK);
     before = malloc((size_t)t.model.params.total * sizeof(double));
     assert_non_null(before);
     for (int s = 0; s < 10; s++) {

@@ -49,7 +49,7 @@ static struct trainer open_trainer(const struct run_config *c,
 {
     struct mup_error err = { 0 };
 
-    if (trainer_open(c, t, &err) != MUP_OK)
+    if (trainer_open(c, NULL, t, &err) != MUP_OK)
         fail_msg("%s", err.text);
     return *t;
 }
@@ -59,7 +59,7 @@ static double total_loss(struct trainer *t)
 {
     const struct run_config *c = &t->config;
     const double tokens = (double)(c->train.batch * c->model.seq);
-    const struct loss_scale forward_only = { 0, 0, 0 };
+    const struct loss_scale forward_only = { 0, 0 };
     struct model_losses l = { 0 };
 
     for (int64_t b = 0; b < t->model.B; b++)
@@ -208,7 +208,7 @@ static void the_forward_pass_agrees_with_an_independent_one(void **state)
 
     (void)state;
     for (int i = 0; i < 3; i++) {
-        const struct loss_scale forward_only = { 0, 0, 0 };
+        const struct loss_scale forward_only = { 0, 0 };
         struct run_config c = i == 2 ? with_extras("ref64") : tiny("ref64");
         struct model_losses l = { 0 };
         struct trainer t = { 0 };

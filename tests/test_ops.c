@@ -120,7 +120,8 @@ static const struct op table[] = {
     /* sums over V of positive terms; the loss in double */
     { "cross_entropy", run_cross_entropy, back_cross_entropy,
       { { ONE, TWO, OUT, 2 }, { N, V, IN, 3 }, { ONE, TWO, POS, 0 },
-      { N, V, OUT, 0 } }, .tolerance = 16 },
+      { N, V, OUT, 0 }, { N, ONE, OUT, 0 }, { N, ONE, OUT, 0 } },
+      .tolerance = 16 },
     /* ten roundings; lr is small against w */
     { "adamw", run_adamw, NULL, { { N, D, INOUT, 0 }, { N, D, IN, 0 },
       { N, D, INOUT, 0 }, { N, D, POS, 0 } }, .tolerance = 4, .contiguous = 1 },

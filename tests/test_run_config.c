@@ -135,7 +135,7 @@ static void rules_that_go_together_are_read(void **state)
         struct mup_error err = { 0 };
 
         if (read_config(rows[i], &c, &err) != MUP_OK ||
-            params_init(&c, &params, &err) != MUP_OK)
+            params_init(&c, &PLACE_ALONE, &params, &err) != MUP_OK)
             fail_msg("%s", err.text);
         params_clear(&params);
     }
@@ -189,7 +189,8 @@ static struct params params_of(const struct run_config *c)
     struct mup_error err = { 0 };
     struct params params;
 
-    if (run_config_check(c, &err) || params_init(c, &params, &err))
+    if (run_config_check(c, &err) ||
+        params_init(c, &PLACE_ALONE, &params, &err))
         fail_msg("%s", err.text);
     return params;
 }

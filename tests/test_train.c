@@ -504,7 +504,7 @@ static void the_plan_is_what_happens(void **state)
     c.train.steps = 3;
     c.model.seq = 64;
     assert_int_equal(train_plan(&c, &plan, &err), MUP_OK);
-    assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+    assert_int_equal(trainer_open(&c, NULL, &t, &err), MUP_OK);
     assert_int_equal(plan.arena_bytes, t.arena_bytes);
     trainer_close(&t);
     new_dir(dir);
@@ -629,7 +629,7 @@ static void the_plan_counts_every_optimizer_to_the_byte(void **state)
 
         c.train.optimizer = optimizer;
         assert_int_equal(train_plan(&c, &plan, &err), MUP_OK);
-        assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+        assert_int_equal(trainer_open(&c, NULL, &t, &err), MUP_OK);
         assert_int_equal(plan.arena_bytes, t.arena_bytes);
         for (int i = 0; i < t.model.params.n; i++) {
             const struct param *p = &t.model.params.list[i];
@@ -691,7 +691,7 @@ static void a_step_allocates_nothing(void **state)
         /* ref: every op is ours.  (oneDNN's products take scratch of their own
          * in fast; malloc is set up to reuse it.) */
         snprintf(c.run.backend, sizeof(c.run.backend), "ref");
-        assert_int_equal(trainer_open(&c, &t, &err), MUP_OK);
+        assert_int_equal(trainer_open(&c, NULL, &t, &err), MUP_OK);
         before = allocations;
         assert_true(before > 0); /* the count counts */
         for (int s = 0; s < 3; s++)

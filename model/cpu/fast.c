@@ -308,9 +308,13 @@ static void fast_embed(struct backend *be, struct view y, struct view table,
     (void)be;
     for (int64_t n = 0; n < y.rows; n++) {
         float *yn = row_of(y, n);
-        const float *from = row_of(table, token[n]);
+        const float *from = row_of(table, token[n] < 0 ? 0 : token[n]);
 
-        assert(token[n] >= 0 && token[n] < table.rows);
+        assert(token[n] >= -1 && token[n] < table.rows);
+        if (token[n] < 0) {
+            memset(yn, 0, (size_t)y.cols * sizeof(float));
+            continue;
+        }
 #pragma omp simd
         for (int64_t i = 0; i < y.cols; i++)
             yn[i] = factor * from[i];
@@ -324,10 +328,12 @@ static void fast_embed_grad(struct backend *be, struct view dtable,
 
     (void)be;
     for (int64_t n = 0; n < dy.rows; n++) {
-        float *to = row_of(dtable, token[n]);
+        float *to = row_of(dtable, token[n] < 0 ? 0 : token[n]);
         const float *dyn = row_of(dy, n);
 
-        assert(token[n] >= 0 && token[n] < dtable.rows);
+        assert(token[n] >= -1 && token[n] < dtable.rows);
+        if (token[n] < 0)
+            continue;
 #pragma omp simd
         for (int64_t i = 0; i < dy.cols; i++)
             to[i] += factor * dyn[i];
@@ -428,29 +434,50 @@ static void fast_rmsnorm_grad(struct backend *be, struct view dx,
 
 /* The largest logit may miss a NaN (comparisons are false), but the sum of
  * exponentials does not. */
-static void fast_cross_entropy(struct backend *be, double *sums,
-                               struct view logits, const int32_t *target,
-                               int grad, double scale, double z)
+static void fast_log_sum_exp(struct backend *be, struct view lse,
+                             struct view at, struct view logits,
+                             const int32_t *target)
 {
     (void)be;
     for (int64_t n = 0; n < logits.rows; n++) {
-        float *x = row_of(logits, n), max, sum, factor;
-        double at_target, lse;
+        const float *x = row_of(logits, n);
+        float max = lanes_max(x, logits.cols);
+        float sum = exp_sum(NULL, x, logits.cols, max);
 
-        assert(target[n] >= 0 && target[n] < logits.cols);
-        max = lanes_max(x, logits.cols);
-        at_target = x[target[n]];
-        sum = exp_sum(grad ? x : NULL, x, logits.cols, max);
-        lse = max + log((double)sum);
-        sums[0] += lse - at_target;
-        sums[1] += lse * lse;
-        if (!grad)
+        *row_of(lse, n) = (float)(max + log((double)sum));
+        if (!target)
             continue;
-        factor = (float)((scale + 2 * z * lse) / sum);
+        assert(target[n] >= -1 && target[n] < logits.cols);
+        *row_of(at, n) = target[n] < 0 ? 0 : x[target[n]];
+    }
+}
+
+static void fast_cross_entropy(struct backend *be, double *sums,
+                               struct view lse, struct view at)
+{
+    (void)be;
+    for (int64_t n = 0; n < lse.rows; n++) {
+        double l = *row_of(lse, n);
+
+        sums[0] += l - *row_of(at, n);
+        sums[1] += l * l;
+    }
+}
+
+static void fast_cross_entropy_grad(struct backend *be, struct view logits,
+                                    struct view lse, const int32_t *target,
+                                    double scale, double z)
+{
+    (void)be;
+    for (int64_t n = 0; n < logits.rows; n++) {
+        float *x = row_of(logits, n), l = *row_of(lse, n);
+        float slope = (float)(scale + 2 * z * l);
+
 #pragma omp simd
         for (int64_t i = 0; i < logits.cols; i++)
-            x[i] *= factor;
-        x[target[n]] -= (float)scale;
+            x[i] = slope * vm_exp(x[i] - l);
+        if (target[n] >= 0)
+            x[target[n]] -= (float)scale;
     }
 }
 
@@ -582,7 +609,9 @@ const struct backend_ops FAST_NAME(FAST_ISA) = {
     .geglu_grad = fast_geglu_grad,
     .combine = fast_combine,
     .combine_grad = fast_combine_grad,
+    .log_sum_exp = fast_log_sum_exp,
     .cross_entropy = fast_cross_entropy,
+    .cross_entropy_grad = fast_cross_entropy_grad,
     .adamw = fast_adamw,
     .lion = fast_lion,
     .sgd = fast_sgd,

@@ -223,15 +223,16 @@ static void ref_gemm_grouped(struct backend *be, int kind, struct view c,
 
 /* --- embedding --- */
 
-/* y(N,D)[n] = scale * table(V,D)[token[n]] */
+/* y(N,D)[n] = scale * table(V,D)[token[n]], 0 for token -1 */
 static void ref_embed(struct backend *be, struct view y, struct view table,
                       const int32_t *token, double scale)
 {
     (void)be;
     for (int64_t n = 0; n < y.rows; n++) {
-        assert(token[n] >= 0 && token[n] < table.rows);
+        assert(token[n] >= -1 && token[n] < table.rows);
         for (int64_t i = 0; i < y.cols; i++)
-            row_of(y, n)[i] = (real)(scale * row_of(table, token[n])[i]);
+            row_of(y, n)[i] =
+                token[n] < 0 ? 0 : (real)(scale * row_of(table, token[n])[i]);
     }
 }
 
@@ -241,10 +242,10 @@ static void ref_embed_grad(struct backend *be, struct view dtable,
 {
     (void)be;
     for (int64_t n = 0; n < dy.rows; n++) {
-        real *to = row_of(dtable, token[n]);
+        real *to = row_of(dtable, token[n] < 0 ? 0 : token[n]);
 
-        assert(token[n] >= 0 && token[n] < dtable.rows);
-        for (int64_t i = 0; i < dy.cols; i++)
+        assert(token[n] >= -1 && token[n] < dtable.rows);
+        for (int64_t i = 0; token[n] >= 0 && i < dy.cols; i++)
             to[i] = (real)(to[i] + scale * row_of(dy, n)[i]);
     }
 }
@@ -556,32 +557,52 @@ static void ref_combine_grad(struct backend *be, struct view dx,
 
 /* --- loss --- */
 
-/* lse_n = log sum exp logits_n; sums[0] += sum lse_n - logits_n[target_n];
- * sums[1] += sum lse_n^2.  Gradient: softmax * (scale + 2 z lse), minus scale
- * at the target. */
-static void ref_cross_entropy(struct backend *be, double *sums,
-                              struct view logits, const int32_t *target,
-                              int grad, double scale, double z)
+/* lse_n = log sum_i exp(x_ni); at_n = x_n,target, 0 for target -1. */
+static void ref_log_sum_exp(struct backend *be, struct view lse, struct view at,
+                            struct view logits, const int32_t *target)
 {
     (void)be;
     for (int64_t n = 0; n < logits.rows; n++) {
-        real *x = row_of(logits, n);
-        double max = -INFINITY, sum = 0, lse, slope;
+        const real *x = row_of(logits, n);
+        double max = -INFINITY, sum = 0;
 
-        assert(target[n] >= 0 && target[n] < logits.cols);
         for (int64_t i = 0; i < logits.cols; i++)
             max = fmax(max, x[i]);
         for (int64_t i = 0; i < logits.cols; i++)
             sum += exp(x[i] - max);
-        lse = max + log(sum);
-        sums[0] += lse - x[target[n]];
-        sums[1] += lse * lse;
-        if (!grad)
+        *row_of(lse, n) = (real)(max + log(sum));
+        if (!target)
             continue;
-        slope = scale + 2 * z * lse;
+        assert(target[n] >= -1 && target[n] < logits.cols);
+        *row_of(at, n) = target[n] < 0 ? 0 : x[target[n]];
+    }
+}
+
+/* sums[0] += sum_n lse_n - at_n, sums[1] += sum_n lse_n^2 */
+static void ref_cross_entropy(struct backend *be, double *sums, struct view lse,
+                              struct view at)
+{
+    (void)be;
+    for (int64_t n = 0; n < lse.rows; n++) {
+        double l = *row_of(lse, n);
+
+        sums[0] += l - *row_of(at, n);
+        sums[1] += l * l;
+    }
+}
+
+/* x = exp(x - lse) * (scale + 2 z lse), minus scale at the target */
+static void ref_cross_entropy_grad(struct backend *be, struct view logits,
+                                   struct view lse, const int32_t *target,
+                                   double scale, double z)
+{
+    (void)be;
+    for (int64_t n = 0; n < logits.rows; n++) {
+        real *x = row_of(logits, n);
+        double l = *row_of(lse, n), slope = scale + 2 * z * l;
+
         for (int64_t i = 0; i < logits.cols; i++)
-            x[i] =
-                (real)(slope * exp(x[i] - lse) - (i == target[n] ? scale : 0));
+            x[i] = (real)(slope * exp(x[i] - l) - (i == target[n] ? scale : 0));
     }
 }
 
@@ -679,7 +700,9 @@ const struct backend_ops REF_NAME(REF_REAL) = {
     .geglu_grad = ref_geglu_grad,
     .combine = ref_combine,
     .combine_grad = ref_combine_grad,
+    .log_sum_exp = ref_log_sum_exp,
     .cross_entropy = ref_cross_entropy,
+    .cross_entropy_grad = ref_cross_entropy_grad,
     .adamw = ref_adamw,
     .lion = ref_lion,
     .sgd = ref_sgd,

@@ -1,4 +1,4 @@
-#include "launcher/ranks.h"
+#include "launcher/roster.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* Connections beyond the ranks: strangers until they are found out. */
-#define SPARE 16
+#define SPARE   16
 #define HELLO_S 10
 
 /* --- opening --- */
@@ -31,7 +31,7 @@ static int make_token(char out[HEARTBEAT_TOKEN_BYTES], struct mup_error *err)
     return MUP_OK;
 }
 
-static int start_listening(const char *host, struct ranks *r,
+static int start_listening(const char *host, struct roster *r,
                            struct mup_error *err)
 {
     struct sockaddr_in at = { .sin_family = AF_INET };
@@ -52,10 +52,10 @@ static int start_listening(const char *host, struct ranks *r,
     return MUP_OK;
 }
 
-int ranks_open(const char *host, int n, struct ranks *out,
-               struct mup_error *err)
+int roster_open(const char *host, int n, struct roster *out,
+                struct mup_error *err)
 {
-    struct ranks r = { .n = n, .listen = -1, .max_connections = n + SPARE };
+    struct roster r = { .n = n, .listen = -1, .max_connections = n + SPARE };
     int rc = make_token(r.token, err);
 
     r.state = calloc((size_t)n, sizeof(*r.state));
@@ -65,13 +65,13 @@ int ranks_open(const char *host, int n, struct ranks *out,
     if (rc == MUP_OK)
         rc = start_listening(host, &r, err);
     if (rc != MUP_OK)
-        ranks_close(&r);
+        roster_close(&r);
     else
         *out = r;
     return rc;
 }
 
-void ranks_close(struct ranks *r)
+void roster_close(struct roster *r)
 {
     for (int i = 0; i < r->n_connections; i++)
         close(r->connection[i].fd);
@@ -79,12 +79,12 @@ void ranks_close(struct ranks *r)
         close(r->listen);
     free(r->state);
     free(r->connection);
-    *r = (struct ranks){ .listen = -1 };
+    *r = (struct roster){ .listen = -1 };
 }
 
 /* --- connections --- */
 
-static void accept_all(struct ranks *r)
+static void accept_all(struct roster *r)
 {
     int fd;
 
@@ -101,7 +101,7 @@ static void accept_all(struct ranks *r)
     }
 }
 
-static void tell(const struct ranks *r, int rank, int kind,
+static void tell(const struct roster *r, int rank, int kind,
                  const struct heartbeat_message *m)
 {
     struct rank_event e = { .rank = rank, .kind = kind };
@@ -113,7 +113,7 @@ static void tell(const struct ranks *r, int rank, int kind,
 }
 
 /* The connection is over, from either side. */
-static void end_connection(struct ranks *r, struct rank_connection *c)
+static void end_connection(struct roster *r, struct rank_connection *c)
 {
     close(c->fd);
     c->fd = -1;
@@ -138,7 +138,7 @@ static int is_token(const char *a, const char *b)
     return different == 0;
 }
 
-static int take_hello(struct ranks *r, struct rank_connection *c,
+static int take_hello(struct roster *r, struct rank_connection *c,
                       const struct heartbeat_message *m)
 {
     struct rank_state *s;
@@ -168,7 +168,7 @@ static void take_beat(struct rank_state *s, const struct heartbeat_message *m,
 }
 
 /* -1: this connection must be closed. */
-static int take_line(struct ranks *r, struct rank_connection *c)
+static int take_line(struct roster *r, struct rank_connection *c)
 {
     struct heartbeat_message m;
 
@@ -190,7 +190,7 @@ static int take_line(struct ranks *r, struct rank_connection *c)
 }
 
 /* Lines out of some bytes; -1 as above. */
-static int take_bytes(struct ranks *r, struct rank_connection *c,
+static int take_bytes(struct roster *r, struct rank_connection *c,
                       const char *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -208,7 +208,7 @@ static int take_bytes(struct ranks *r, struct rank_connection *c,
     return 0;
 }
 
-static void read_connection(struct ranks *r, struct rank_connection *c)
+static void read_connection(struct roster *r, struct rank_connection *c)
 {
     char bytes[4096];
     ssize_t n;
@@ -224,23 +224,23 @@ static void read_connection(struct ranks *r, struct rank_connection *c)
 
 /* --- serving --- */
 
-int ranks_max_fds(const struct ranks *r)
+int roster_max_fds(const struct roster *r)
 {
     return r->max_connections + 1;
 }
 
 /* The listening socket, then the connections in their order. */
-int ranks_watch(const struct ranks *r, struct pollfd *fds)
+int roster_watch(const struct roster *r, struct pollfd *fds)
 {
     fds[0] = (struct pollfd){ .fd = r->listen, .events = POLLIN };
     for (int i = 0; i < r->n_connections; i++)
-        fds[i + 1] = (struct pollfd){ .fd = r->connection[i].fd,
-                                      .events = POLLIN };
+        fds[i + 1] =
+            (struct pollfd){ .fd = r->connection[i].fd, .events = POLLIN };
     return r->n_connections + 1;
 }
 
-void ranks_serve(struct ranks *r, const struct pollfd *fds, int n,
-                 double now_s)
+void roster_serve(struct roster *r, const struct pollfd *fds, int n,
+                  double now_s)
 {
     int kept = 0;
 
@@ -261,14 +261,14 @@ void ranks_serve(struct ranks *r, const struct pollfd *fds, int n,
         accept_all(r);
 }
 
-void ranks_stop(struct ranks *r)
+void roster_stop(struct roster *r)
 {
     for (int i = 0; i < r->n_connections; i++)
         if (r->connection[i].rank >= 0)
             (void)send(r->connection[i].fd, "stop\n", 5, MSG_NOSIGNAL);
 }
 
-int ranks_find_hung(const struct ranks *r, double now_s, double deadline_s)
+int roster_find_hung(const struct roster *r, double now_s, double deadline_s)
 {
     double longest = 0;
     int hung = -1;

@@ -1,13 +1,13 @@
 /* The supervisor's end of the heartbeat: what is known of every rank.
  *
- *     ranks_open("127.0.0.1", n, &r, &err);    r.address goes to the ranks
- *     n = ranks_watch(&r, fds);  poll(fds, n, ...);
- *     ranks_serve(&r, fds, n, now);            calls r.event
+ *     roster_open("127.0.0.1", n, &r, &err);    r.address goes to the ranks
+ *     n = roster_watch(&r, fds);  poll(fds, n, ...);
+ *     roster_serve(&r, fds, n, now);            calls r.event
  *
  * A connection counts once it has said hello with the token; one that says
  * anything wrong is closed and otherwise ignored. */
-#ifndef LAUNCHER_RANKS_H
-#define LAUNCHER_RANKS_H
+#ifndef LAUNCHER_ROSTER_H
+#define LAUNCHER_ROSTER_H
 
 #include <poll.h>
 
@@ -15,15 +15,15 @@
 
 struct rank_state {
     int connected;
-    int bye;     /* said how it ended */
-    int lost;    /* was connected, is no more, said no bye */
-    int killed;  /* by us */
-    int status;  /* of bye */
+    int bye;    /* said how it ended */
+    int lost;   /* was connected, is no more, said no bye */
+    int killed; /* by us */
+    int status; /* of bye */
     int phase;
     int64_t step, beats, pid;
-    double compute_s;    /* of the last step */
-    double last_s;       /* of the last line, supervisor's clock */
-    double longest_s;    /* between two beats */
+    double compute_s; /* of the last step */
+    double last_s;    /* of the last line, supervisor's clock */
+    double longest_s; /* between two beats */
     char host[HEARTBEAT_HOST_BYTES];
 };
 
@@ -42,37 +42,37 @@ struct rank_event {
     struct heartbeat_message message; /* not of RANK_LOST */
 };
 
-struct ranks {
+struct roster {
     int n;
     struct rank_state *state; /* n */
-    double now_s;             /* of ranks_serve, a monotonic clock */
+    double now_s;             /* of roster_serve, a monotonic clock */
     int listen;               /* socket */
     int n_connections, max_connections;
     struct rank_connection *connection;
-    /* Called for every event; set after ranks_open, may be NULL. */
+    /* Called for every event; set after roster_open, may be NULL. */
     void (*event)(void *context, const struct rank_event *event);
     void *context;
     char token[HEARTBEAT_TOKEN_BYTES];
     char address[128]; /* for HEARTBEAT_VARIABLE */
 };
 
-int ranks_open(const char *host, int n, struct ranks *out,
-               struct mup_error *err);
-void ranks_close(struct ranks *r);
+int roster_open(const char *host, int n, struct roster *out,
+                struct mup_error *err);
+void roster_close(struct roster *r);
 
-/* Entries that ranks_watch fills at most. */
-int ranks_max_fds(const struct ranks *r);
-int ranks_watch(const struct ranks *r, struct pollfd *fds);
+/* Entries that roster_watch fills at most. */
+int roster_max_fds(const struct roster *r);
+int roster_watch(const struct roster *r, struct pollfd *fds);
 /* Read what poll found in those n entries; now_s: a monotonic clock. */
-void ranks_serve(struct ranks *r, const struct pollfd *fds, int n,
-                 double now_s);
+void roster_serve(struct roster *r, const struct pollfd *fds, int n,
+                  double now_s);
 
 /* Ask every rank to save and stop. */
-void ranks_stop(struct ranks *r);
+void roster_stop(struct roster *r);
 
 /* The rank that trains but has been silent for longer than a step has ever
  * taken and deadline_s on top, by when the ranks themselves should have
  * noticed; -1: none.  Of several the one that was silent first. */
-int ranks_find_hung(const struct ranks *r, double now_s, double deadline_s);
+int roster_find_hung(const struct roster *r, double now_s, double deadline_s);
 
 #endif
