@@ -282,8 +282,10 @@ int heartbeat_should_stop(struct heartbeat *h)
     return h->stop;
 }
 
-void heartbeat_close(struct heartbeat *h, int status, const char *text)
+int heartbeat_close(struct heartbeat *h, int status, const char *text)
 {
+    int told = 0;
+
     if (h->fd >= 0) {
         struct pollfd fd = { h->fd, POLLOUT, 0 };
 
@@ -293,6 +295,8 @@ void heartbeat_close(struct heartbeat *h, int status, const char *text)
             (void)poll(&fd, 1, BYE_MS);
             flush_out(h);
         }
+        told = h->fd >= 0 && h->n_out == 0;
     }
     disconnect(h);
+    return told;
 }

@@ -64,7 +64,8 @@ void heartbeat_beat(struct heartbeat *h, const struct train_beat *beat);
 void heartbeat_progress(struct heartbeat *h, const char *text);
 /* Nonzero: save and stop. */
 int heartbeat_should_stop(struct heartbeat *h);
-/* Say how this rank ended and close. */
-void heartbeat_close(struct heartbeat *h, int status, const char *text);
+/* Say how this rank ended and close.  Nonzero: the supervisor has been told, so
+ * that status and text are its to report. */
+int heartbeat_close(struct heartbeat *h, int status, const char *text);
 
 #endif

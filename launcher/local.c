@@ -231,6 +231,8 @@ static void move_on(struct local *l, enum ending to)
 
 static void kill_ranks(struct local *l)
 {
+    int missing = 0;
+
     move_on(l, KILLING);
     for (int i = 0; i < l->ranks; i++) {
         struct rank_state *s = &l->roster.state[i];
@@ -241,8 +243,11 @@ static void kill_ranks(struct local *l)
         if (s->connected && !s->killed)
             (void)kill((pid_t)s->pid, SIGKILL);
         s->killed = 1;
+        missing += s->pid == 0;
     }
-    if (!l->exited)
+    /* Those that have not said hello yet are mpirun's to find.  Else it ends by
+     * itself: a signal while it cleans up makes it crash (Open MPI 4.1.4). */
+    if (missing && !l->exited)
         (void)kill(l->mpirun, SIGTERM);
 }
 

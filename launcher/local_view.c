@@ -96,9 +96,7 @@ void view_line(struct view_state *v, int rank, const char *text, int is_error)
                begins(text, "continued ")) {
         terminal_note(&v->terminal, "rank %d: %s", rank, text);
     } else if (is_error) {
-        /* a failed rank's sentence comes with its bye */
-        if (!begins(text, "mutransfer train: "))
-            remember(w, text);
+        remember(w, text);
     }
 }
 
@@ -141,6 +139,8 @@ static void judge(struct view_state *v)
 void view_event(struct view_state *v, const struct rank_event *e,
                 const struct rank_state *state)
 {
+    if (e->kind == HEARTBEAT_BYE && e->message.text[0])
+        log_line(v, e->rank, e->message.text);
     if (e->kind == HEARTBEAT_PROGRESS && e->rank == 0)
         terminal_progress(&v->terminal, "%s", e->message.text);
     if (e->kind != HEARTBEAT_BEAT || state->phase != TRAIN_STEP ||

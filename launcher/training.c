@@ -149,7 +149,10 @@ int training_run(const struct args *args, const struct run_config *config,
     rc = run_rank(args, config, dir, &r, &local);
     /* What goes to stdout is there before the supervisor hears of the end. */
     (void)fflush(stdout);
-    heartbeat_close(&r.heart, rc, local.text);
+    /* mpirun gives the others a second once one exits with a status, which may
+     * be too short for their last checkpoint. */
+    if (heartbeat_close(&r.heart, rc, local.text))
+        return MUP_OK;
     if (rc != MUP_OK && err)
         *err = local;
     return rc;
