@@ -130,6 +130,11 @@ static int make_command(struct command *c, const struct args *args,
     /* It counts cores, not hardware threads, and would refuse more. */
     add_word(c, "--oversubscribe");
     add_word(c, "--tag-output");
+    /* Once a rank is dead the others only wait for it: mpirun's second between
+     * SIGTERM and SIGKILL would delay its report by as much. */
+    add_word(c, "--mca");
+    add_word(c, "odls_base_sigkill_timeout");
+    add_word(c, "0");
     add_word(c, args->program);
     add_word(c, "train");
     add_word(c, "-o");
@@ -270,6 +275,9 @@ static void hear(void *context, const struct rank_event *e)
         l->first = e->rank;
         snprintf(l->text, sizeof(l->text), "%s", e->message.text);
         move_on(l, FAILED);
+    } else if (e->kind == HEARTBEAT_BYE && e->rank == 0 &&
+               !strcmp(l->text, e->message.text)) {
+        l->first = 0; /* they agreed on the sentence */
     } else if (!failed && l->ending < FAILED) {
         if (l->first < 0 || e->rank == 0) {
             l->first = e->rank;
@@ -368,6 +376,22 @@ static void look_after_mpirun(struct local *l)
     l->exited = pid == l->mpirun;
 }
 
+/* One round of news from ranks and mpirun; how many there were. */
+static int serve(struct local *l, struct pollfd *fds, int timeout_ms)
+{
+    int n = roster_watch(&l->roster, fds), ready;
+
+    fds[n] = (struct pollfd){ l->pipe[0], POLLIN, 0 };
+    fds[n + 1] = (struct pollfd){ l->pipe[1], POLLIN, 0 };
+    ready = poll(fds, (nfds_t)n + 2, timeout_ms);
+    for (int i = 0; ready < 0 && i < n; i++)
+        fds[i].revents = 0;
+    roster_serve(&l->roster, fds, n, clock_s());
+    read_pipe(l, 0);
+    read_pipe(l, 1);
+    return ready;
+}
+
 static int watch(struct local *l, struct mup_error *err)
 {
     struct pollfd *fds =
@@ -377,22 +401,15 @@ static int watch(struct local *l, struct mup_error *err)
         kill_ranks(l);
         return mup_fail(err, MUP_SYSTEM, "out of memory");
     }
-    /* What mpirun wrote last is in its pipes when it has exited. */
     while (!l->exited) {
-        int n = roster_watch(&l->roster, fds);
-
-        fds[n] = (struct pollfd){ l->pipe[0], POLLIN, 0 };
-        fds[n + 1] = (struct pollfd){ l->pipe[1], POLLIN, 0 };
-        if (poll(fds, (nfds_t)n + 2, l->ending == RUNNING ? 100 : 10) < 0)
-            for (int i = 0; i < n; i++)
-                fds[i].revents = 0;
-        roster_serve(&l->roster, fds, n, clock_s());
+        (void)serve(l, fds, l->ending == RUNNING ? 100 : 10);
         look_after_mpirun(l);
-        read_pipe(l, 0);
-        read_pipe(l, 1);
         pass_signals_on(l);
         check_time(l);
     }
+    /* What they said last; bounded, as strangers can always say more. */
+    for (int i = 0; i < 100 && serve(l, fds, 0) > 0; i++)
+        ;
     free(fds);
     return MUP_OK;
 }
@@ -458,6 +475,11 @@ static int conclude(struct local *l, struct mup_error *err)
                         "continues from the last checkpoint");
     if (l->first < 0)
         return fail_early(l, err);
+    /* Connections of one moment are read in no order of time: mpirun knows
+     * which rank went first. */
+    if (l->roster.state[l->first].lost && l->end.signal && l->end.rank >= 0 &&
+        l->end.rank < l->ranks && l->roster.state[l->end.rank].lost)
+        l->first = l->end.rank;
     s = &l->roster.state[l->first];
     if (l->hung) {
         view_last_words(&l->view, l->first);
