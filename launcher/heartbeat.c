@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 /* How long the last words may wait for a full socket. */
-#define BYE_MS 200
+#define BYE_MS    200
+#define BYE_TRIES 10
 
 static const char *const phases[] = {
     [TRAIN_SETUP] = "setup",
@@ -282,21 +283,29 @@ int heartbeat_should_stop(struct heartbeat *h)
     return h->stop;
 }
 
+/* Nonzero: all that was accepted has been sent. */
+static int drain(struct heartbeat *h)
+{
+    struct pollfd fd = { h->fd, POLLOUT, 0 };
+
+    flush_out(h);
+    for (int i = 0; h->n_out && h->fd >= 0 && i < BYE_TRIES; i++) {
+        (void)poll(&fd, 1, BYE_MS);
+        flush_out(h);
+    }
+    return h->fd >= 0 && h->n_out == 0;
+}
+
 int heartbeat_close(struct heartbeat *h, int status, const char *text)
 {
-    int told = 0;
+    int told = drain(h);
 
-    if (h->fd >= 0) {
-        struct pollfd fd = { h->fd, POLLOUT, 0 };
-
-        (void)poll(&fd, 1, BYE_MS);
+    if (told) {
         say(h, "bye %d %s", status, text);
-        for (int i = 0; h->n_out && h->fd >= 0 && i < 10; i++) {
-            (void)poll(&fd, 1, BYE_MS);
-            flush_out(h);
-        }
-        told = h->fd >= 0 && h->n_out == 0;
+        told = drain(h);
     }
+    /* Closing with a "stop" unread would reset the connection, bye and all. */
+    (void)heartbeat_should_stop(h);
     disconnect(h);
     return told;
 }

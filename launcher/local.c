@@ -50,7 +50,7 @@ struct local {
     double since_s; /* of this ending */
     int stops;      /* signals that were passed on */
     int first;      /* the rank that decides how the run ended, or -1 */
-    int hung;       /* ... because it was silent */
+    double hung_s;  /* ... because it was silent for so long; 0: not so */
     char text[HEARTBEAT_LINE_BYTES]; /* its sentence */
     struct tagged_end end;           /* what mpirun said */
 };
@@ -353,7 +353,7 @@ static void check_time(struct local *l)
         hung = roster_find_hung(&l->roster, now, l->deadline_s);
         if (hung >= 0) {
             l->first = hung;
-            l->hung = 1;
+            l->hung_s = now - l->roster.state[hung].last_s;
             kill_ranks(l);
         }
     } else if ((l->ending == ENDING && passed > l->deadline_s) ||
@@ -477,18 +477,18 @@ static int conclude(struct local *l, struct mup_error *err)
         return fail_early(l, err);
     /* Connections of one moment are read in no order of time: mpirun knows
      * which rank went first. */
-    if (l->roster.state[l->first].lost && l->end.signal && l->end.rank >= 0 &&
-        l->end.rank < l->ranks && l->roster.state[l->end.rank].lost)
+    if (l->hung_s <= 0 && l->roster.state[l->first].lost && l->end.signal &&
+        l->end.rank >= 0 && l->end.rank < l->ranks &&
+        l->roster.state[l->end.rank].lost)
         l->first = l->end.rank;
     s = &l->roster.state[l->first];
-    if (l->hung) {
+    if (l->hung_s > 0) {
         view_last_words(&l->view, l->first);
         return mup_fail(err, MUP_DEVICE,
                         "rank %d of %d hung: nothing heard of it for %.0f s "
                         "after step %lld; the same command continues from the "
                         "last checkpoint",
-                        l->first, l->ranks, clock_s() - s->last_s,
-                        (long long)s->step);
+                        l->first, l->ranks, l->hung_s, (long long)s->step);
     }
     if (s->lost) {
         view_last_words(&l->view, l->first);
