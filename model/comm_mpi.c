@@ -1,9 +1,10 @@
-/* Ranks over MPI.  Every call is a non-blocking one that is polled against the
- * deadline, so that a lost rank ends a run instead of hanging it.
+/* Ranks over MPI.  Every call is an exchange of messages between pairs, polled
+ * against the deadline, so that a lost rank ends a run instead of hanging it.
  *
- * Reductions are an exchange of parts and a sum in the order of ranks: MPI
- * leaves the order of a sum open, and some of its non-blocking reductions go
- * through one rank.
+ * Not MPI's own collectives: the order of their sums is open, some of the
+ * non-blocking ones go through one rank, and in Open MPI 4.1.4 all ranks hang
+ * in the next one after an MPI_Ialltoallv in which one of them had nothing to
+ * send or receive (its count of calls falls behind).
  *
  * Roll call: a rank that has waited for a while says so to all others, in
  * notes of (group, call) on a communicator of their own.  When a deadline
@@ -49,10 +50,10 @@ int comm_has_mpi(void)
 /* Polls before the processor is given to others. */
 #define SPINS        2000
 
-/* A non-blocking call; kept for the next one of its group. */
+/* A call under way; kept for the next one of its group. */
 struct slot {
-    MPI_Request request;
-    int *counts; /* 4 * size: send counts and places, receive the same */
+    MPI_Request *request; /* 2 * size at most */
+    int n_requests;
     int busy;
     int64_t call;
     struct comm_reduction sum; /* to be made when it is finished; or {0} */
@@ -61,10 +62,11 @@ struct slot {
 
 struct group {
     MPI_Comm comm;
-    int id;        /* how many splits came before: the same on all members */
-    int *world;    /* world rank of each member */
-    int64_t *part; /* of all_reduce: elements of each member */
-    int64_t call;  /* calls begun */
+    int id;         /* how many splits came before: the same on all members */
+    int *world;     /* world rank of each member */
+    int64_t *part;  /* of all_reduce: elements of each member */
+    int64_t *lists; /* 4 * size: of the call that is being begun */
+    int64_t call;   /* calls begun */
     struct slot *slots;
     char *scratch; /* of all_reduce */
     size_t scratch_bytes;
@@ -189,8 +191,8 @@ static void blame(struct comm *c, int64_t call)
         at ? names : "(unknown)", w->deadline_s, w->rank);
 }
 
-/* Poll until the request is finished or the deadline is over. */
-static void poll(struct comm *c, MPI_Request *request, int64_t call)
+/* Poll until the messages of a call are through or the deadline is over. */
+static void poll(struct comm *c, struct slot *s)
 {
     struct comm_world *w = c->world;
     struct group *g = c->impl;
@@ -200,7 +202,7 @@ static void poll(struct comm *c, MPI_Request *request, int64_t call)
     if (note_s > w->deadline_s / 4)
         note_s = w->deadline_s / 4;
     for (int64_t spins = 0; !done && !w->status; spins++) {
-        rc = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+        rc = MPI_Testall(s->n_requests, s->request, &done, MPI_STATUSES_IGNORE);
         if (rc)
             fail(w, "finish a message", rc);
         if (done || spins < SPINS)
@@ -208,13 +210,13 @@ static void poll(struct comm *c, MPI_Request *request, int64_t call)
         (void)sched_yield();
         elapsed = now_s() - start;
         if (elapsed > note_s && !noted) {
-            send_note(w, g->id, call);
+            send_note(w, g->id, s->call);
             noted = 1;
         }
         if (elapsed > note_s)
             read_notes(w);
         if (elapsed > w->deadline_s)
-            blame(c, call);
+            blame(c, s->call);
     }
     w->stats.wait_s += now_s() - start;
     if (noted && !w->status)
@@ -235,7 +237,7 @@ static int new_group(struct comm_world *w, MPI_Comm comm, struct comm *out,
     own = calloc((size_t)n, sizeof(*own));
     if (g) {
         g->world = calloc((size_t)n, sizeof(*g->world));
-        g->part = calloc((size_t)n, sizeof(*g->part));
+        g->part = calloc(5 * (size_t)n, sizeof(*g->part));
     }
     if (!g || !own || !g->world || !g->part) {
         if (g) {
@@ -248,6 +250,7 @@ static int new_group(struct comm_world *w, MPI_Comm comm, struct comm *out,
     }
     for (int i = 0; i < n; i++)
         own[i] = i;
+    g->lists = g->part + n;
     (void)MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
     (void)MPI_Comm_group(comm, &members);
     (void)MPI_Comm_group(MPI_COMM_WORLD, &everyone);
@@ -283,7 +286,7 @@ static void mpi_free(struct comm *c)
     while (g->slots) {
         struct slot *next = g->slots->next;
 
-        free(g->slots->counts);
+        free(g->slots->request);
         free(g->slots);
         g->slots = next;
     }
@@ -306,8 +309,8 @@ static struct slot *take_slot(struct comm *c, struct comm_request *request)
     if (!s) {
         s = calloc(1, sizeof(*s));
         if (s)
-            s->counts = calloc(4 * (size_t)c->size, sizeof(int));
-        if (!s || !s->counts) {
+            s->request = calloc(2 * (size_t)c->size, sizeof(*s->request));
+        if (!s || !s->request) {
             free(s);
             c->world->status = mup_fail(&c->world->fault, MUP_SYSTEM,
                                         "out of memory for a message");
@@ -317,6 +320,7 @@ static struct slot *take_slot(struct comm *c, struct comm_request *request)
         g->slots = s;
     }
     memset(&s->sum, 0, sizeof(s->sum));
+    s->n_requests = 0;
     s->busy = 1;
     s->call = ++g->call;
     *request = (struct comm_request){ .active = 1, .impl = s };
@@ -374,30 +378,91 @@ static void add_parts(const struct comm *c, const struct comm_reduction *r)
 
 /* --- calls --- */
 
+/* Messages of one call carry its number, so calls of a group may overlap. */
+static int tag_of(const struct slot *s)
+{
+    return (int)(s->call & 0x3fff);
+}
+
+static void receive(struct comm *c, struct slot *s, void *data, int64_t count,
+                    int type_and_from[2])
+{
+    struct group *g = c->impl;
+    int rc;
+
+    if (count == 0)
+        return;
+    rc = MPI_Irecv(data, (int)count, mpi_type(type_and_from[0]),
+                   type_and_from[1], tag_of(s), g->comm,
+                   &s->request[s->n_requests++]);
+    if (rc)
+        fail(c->world, "receive", rc);
+}
+
+static void send(struct comm *c, struct slot *s, const void *data,
+                 int64_t count, int type_and_to[2])
+{
+    struct group *g = c->impl;
+    int rc;
+
+    if (count == 0)
+        return;
+    rc = MPI_Isend(data, (int)count, mpi_type(type_and_to[0]), type_and_to[1],
+                   tag_of(s), g->comm, &s->request[s->n_requests++]);
+    if (rc)
+        fail(c->world, "send", rc);
+}
+
+/* Sends begin with the next member, so that not all aim at the first one. */
+static void exchange(struct comm *c, struct slot *s,
+                     const struct comm_exchange *x)
+{
+    size_t element = comm_type_bytes(x->type);
+    const struct comm_rows *r = x->rows;
+
+    for (int k = 1; k < c->size; k++) {
+        int from = (c->rank - k + c->size) % c->size;
+
+        receive(c, s, (char *)x->recv + (size_t)r->recv_first[from] * element,
+                r->recv_count[from], (int[]){ x->type, from });
+    }
+    for (int k = 1; k < c->size; k++) {
+        int to = (c->rank + k) % c->size;
+
+        send(c, s, (const char *)x->send + (size_t)r->send_first[to] * element,
+             r->send_count[to], (int[]){ x->type, to });
+    }
+    if (r->send_count[c->rank])
+        memmove((char *)x->recv + (size_t)r->recv_first[c->rank] * element,
+                (const char *)x->send +
+                    (size_t)r->send_first[c->rank] * element,
+                (size_t)r->send_count[c->rank] * element);
+}
+
 static void mpi_reduce_scatter(struct comm *c, const struct comm_reduction *r,
                                struct comm_request *request)
 {
     struct group *g = c->impl;
     struct slot *s = take_slot(c, request);
-    int *to = s ? s->counts : NULL, n = c->size, rc, place = 0, first = 0;
-    const int own = (int)r->counts[c->rank];
+    int64_t *list = g->lists, n = c->size, first = 0, place = 0;
 
     if (!s)
         return;
     for (int i = 0; i < n; i++) {
-        to[i] = i == c->rank ? 0 : (int)r->counts[i];
-        to[n + i] = first;
-        to[2 * n + i] = i == c->rank ? 0 : own;
-        to[3 * n + i] = place;
-        first += (int)r->counts[i];
-        place += to[2 * n + i];
+        list[i] = i == c->rank ? 0 : r->counts[i];
+        list[n + i] = first;
+        list[2 * n + i] = i == c->rank ? 0 : r->counts[c->rank];
+        list[3 * n + i] = place;
+        first += r->counts[i];
+        place += list[2 * n + i];
     }
     s->sum = *r;
-    rc = MPI_Ialltoallv(r->in, to, to + n, mpi_type(r->type), r->scratch,
-                        to + 2 * n, to + 3 * n, mpi_type(r->type), g->comm,
-                        &s->request);
-    if (rc)
-        fail(c->world, "reduce gradients", rc);
+    exchange(
+        c, s,
+        &(struct comm_exchange){
+            r->scratch, r->in,
+            &(struct comm_rows){ list, list + n, list + 2 * n, list + 3 * n },
+            r->type });
 }
 
 static void mpi_all_gather(struct comm *c, void *data, const int64_t *counts,
@@ -405,48 +470,43 @@ static void mpi_all_gather(struct comm *c, void *data, const int64_t *counts,
 {
     struct group *g = c->impl;
     struct slot *s = take_slot(c, request);
-    int first = 0, rc;
+    int64_t *list = g->lists, n = c->size, first = 0, own = 0;
 
     if (!s)
         return;
-    for (int i = 0; i < c->size; i++) {
-        s->counts[i] = (int)counts[i];
-        s->counts[c->size + i] = first;
-        first += (int)counts[i];
+    for (int i = 0; i < n; i++) {
+        own = i == c->rank ? first : own;
+        list[i] = first;
+        list[n + i] = counts[i];
+        first += counts[i];
     }
-    rc = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, s->counts,
-                         s->counts + c->size, mpi_type(type), g->comm,
-                         &s->request);
-    if (rc)
-        fail(c->world, "gather", rc);
+    for (int i = 0; i < n; i++) {
+        list[2 * n + i] = own;
+        list[3 * n + i] = i == c->rank ? 0 : counts[c->rank];
+    }
+    list[n + c->rank] = 0;
+    exchange(
+        c, s,
+        &(struct comm_exchange){
+            data, data,
+            &(struct comm_rows){ list + 3 * n, list + 2 * n, list + n, list },
+            type });
 }
 
 static void mpi_all_to_all(struct comm *c, const struct comm_exchange *x,
                            struct comm_request *request)
 {
-    struct group *g = c->impl;
     struct slot *s = take_slot(c, request);
-    const int64_t *lists[] = { x->rows->send_count, x->rows->send_first,
-                               x->rows->recv_count, x->rows->recv_first };
-    int *to = s ? s->counts : NULL, n = c->size, rc;
 
-    if (!s)
-        return;
-    for (int k = 0; k < 4; k++)
-        for (int i = 0; i < n; i++)
-            to[k * n + i] = (int)lists[k][i];
-    rc = MPI_Ialltoallv(x->send, to, to + n, mpi_type(x->type), x->recv,
-                        to + 2 * n, to + 3 * n, mpi_type(x->type), g->comm,
-                        &s->request);
-    if (rc)
-        fail(c->world, "exchange rows", rc);
+    if (s)
+        exchange(c, s, x);
 }
 
 static void mpi_wait(struct comm *c, struct comm_request *request)
 {
     struct slot *s = request->impl;
 
-    poll(c, &s->request, s->call);
+    poll(c, s);
     s->busy = 0;
     if (s->sum.out && !c->world->status)
         add_parts(c, &s->sum);
@@ -530,28 +590,24 @@ static void mpi_all_reduce(struct comm *c, void *data, int64_t n, int type)
 static void mpi_broadcast(struct comm *c, void *data, int64_t n, int type,
                           int root)
 {
-    struct group *g = c->impl;
     struct comm_request request = { 0 };
     struct slot *s = take_slot(c, &request);
-    int rc =
-        s ? MPI_Ibcast(data, (int)n, mpi_type(type), root, g->comm, &s->request)
-          : 0;
 
-    if (rc)
-        fail(c->world, "broadcast", rc);
+    if (!s)
+        return;
+    if (c->rank != root)
+        receive(c, s, data, n, (int[]){ type, root });
+    for (int i = 0; c->rank == root && i < c->size; i++)
+        if (i != root)
+            send(c, s, data, n, (int[]){ type, i });
     comm_wait(c, &request);
 }
 
 static void mpi_barrier(struct comm *c)
 {
-    struct group *g = c->impl;
-    struct comm_request request = { 0 };
-    struct slot *s = take_slot(c, &request);
-    int rc = s ? MPI_Ibarrier(g->comm, &s->request) : 0;
+    int32_t here = 1;
 
-    if (rc)
-        fail(c->world, "meet at a barrier", rc);
-    comm_wait(c, &request);
+    mpi_all_reduce(c, &here, 1, COMM_I32);
 }
 
 /* A look at any request moves all of them. */

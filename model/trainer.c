@@ -198,10 +198,8 @@ static struct trainer_report tell(struct trainer *t)
                     &request);
     comm_wait(&t->ranks->all, &request);
     for (int i = 0; i < t->ranks->all.size; i++) {
-        for (int k = 0; k < 4; k++) {
+        for (int k = 0; k < 4; k++)
             sum.losses[k] += t->report[i].losses[k];
-            sum.vote[k] += t->report[i].vote[k];
-        }
         sum.squares += t->report[i].squares;
     }
     return sum;
@@ -255,7 +253,6 @@ int trainer_gradients(struct trainer *t, int64_t step, struct trainer_step *out,
     out->lr = c->lr * schedule_factor(c, step);
     out->finite = isfinite(out->loss) && isfinite(out->grad_norm);
     out->compute_s = own->compute_s;
-    memcpy(out->votes, all.vote, sizeof(out->votes));
     return MUP_OK;
 }
 

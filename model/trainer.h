@@ -13,7 +13,6 @@ struct trainer_report {
     double losses[4]; /* sums as in struct model_losses; once a sequence */
     double squares;   /* of the gradients that it owns */
     double compute_s; /* its own work in this step, without waiting */
-    double vote[4];   /* the caller's; train.c says what they mean */
 };
 
 struct trainer {
@@ -26,7 +25,7 @@ struct trainer {
     int32_t *input, *target;       /* N each: one micro-batch */
     double *host;                  /* N*E: router probabilities of a layer */
     double *balance;               /* E+4 */
-    struct trainer_report *report; /* one a rank; own: filled by the caller */
+    struct trainer_report *report; /* one a rank */
     int64_t *report_counts;        /* doubles of each */
     struct spike spike;
     struct data train, valid;
@@ -44,7 +43,6 @@ struct trainer_step {
     int finite;       /* 0: loss or norm is not; no update was made */
     int skipped;      /* 1: the norm is a spike; no update was made */
     double compute_s; /* of this rank, without waiting for others */
-    double votes[4];  /* sums over ranks of trainer_report.vote */
 };
 
 /* Router statistics of one layer over the last micro-batch. */

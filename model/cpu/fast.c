@@ -278,7 +278,7 @@ static void fast_gemm_grouped(struct backend *be, int kind, struct view c,
                               double alpha, int accumulate)
 {
     struct view stacked = kind == GROUP_WGRAD ? c : b;
-    int64_t height = stacked.rows / experts;
+    int64_t height = experts ? stacked.rows / experts : 0;
     float beta = accumulate ? 1 : 0;
 
     (void)be;

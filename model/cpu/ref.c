@@ -203,7 +203,7 @@ static void ref_gemm_grouped(struct backend *be, int kind, struct view c,
                              double alpha, int accumulate)
 {
     struct view stacked = kind == GROUP_WGRAD ? c : b;
-    int64_t height = stacked.rows / experts;
+    int64_t height = experts ? stacked.rows / experts : 0;
 
     for (int64_t e = 0; e < experts; e++) {
         int64_t first = offset[e], rows = offset[e + 1] - offset[e];
