@@ -73,7 +73,7 @@ int roster_open(const char *host, int n, struct roster *out,
 
 void roster_close(struct roster *r)
 {
-    for (int i = 0; i < r->n_connections; i++)
+    for (int i = 0; r->connection && i < r->n_connections; i++)
         close(r->connection[i].fd);
     if (r->listen >= 0)
         close(r->listen);
