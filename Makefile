@@ -25,7 +25,7 @@ REQUIRED := yaml.h:libyaml-dev jansson.h:libjansson-dev dnnl.h:libdnnl-dev \
             lapacke.h:liblapacke-dev cblas.h:libopenblas-dev \
             sqlite3.h:libsqlite3-dev xxhash.h:libxxhash-dev
 LIBS := -lyaml -ljansson -ldnnl -llapacke -lopenblas -lsqlite3 \
-        -lxxhash -lm
+        -lxxhash -lm -pthread
 
 # Ranks over MPI where it is installed; MPI=0 builds without.
 ifneq ($(MPI),0)
@@ -79,7 +79,7 @@ BENCH_BIN  := $(BENCH_SRC:tests/%.c=$(B)/tests/%)
 BIN        := $(B)/bin/mutransfer
 
 .PHONY: all features help setup quickstart corpus test check soak lint bench \
-        fuzz install clean docs compile_commands.json
+        tsan fuzz install clean docs compile_commands.json
 
 all: features $(BIN) $(B)/libmup.a ## build the program and libmup
 

@@ -7,14 +7,14 @@
 #include "launcher/json.h"
 #include "launcher/paths.h"
 #include "launcher/plan.h"
+#include "launcher/show_checkpoint.h"
 #include "launcher/units.h"
 #include "launcher/verbs.h"
-#include "model/checkpoint.h"
 #include "model/trainer.h"
 #include "sweep/space.h"
 
 static const struct option options[] = {
-    { "verify", 0, NULL, "checkpoint: check the hash of every tensor" },
+    { "no-verify", 0, NULL, "checkpoint: list it without reading its data" },
     { "comments", 0, NULL, "config: add each key's role and help" },
     OPTION_JSON,
     { 0 },
@@ -195,82 +195,6 @@ static int show_plan(const struct args *args, const char *path,
     return plan_print_run(&config, args_given(args, "json"), err);
 }
 
-/* out = path itself if it is a checkpoint, else the newest one of a run. */
-static int find_checkpoint(const char *path, char *out, size_t bytes,
-                           struct mup_error *err)
-{
-    char file[1200];
-    int rc = path_join(path, "tensors.bin", file, sizeof(file), err);
-
-    if (rc != MUP_OK)
-        return rc;
-    if (path_exists(file)) {
-        snprintf(out, bytes, "%s", path);
-        return MUP_OK;
-    }
-    rc = path_join(path, "checkpoints", file, sizeof(file), err);
-    if (rc == MUP_OK)
-        rc =
-            checkpoint_newest(path_exists(file) ? file : path, out, bytes, err);
-    if (rc == MUP_OK && !*out)
-        return mup_fail(err, path_exists(path) ? MUP_USAGE : MUP_SYSTEM,
-                        "no checkpoint in '%s'", path);
-    return rc;
-}
-
-static void print_checkpoint(const char *path, const json_t *manifest)
-{
-    json_t *tensors = json_object_get(manifest, "tensors"), *t;
-    double total = 0;
-    size_t i;
-
-    printf("%s  step %lld, rule set %lld\n", path,
-           (long long)json_integer_value(json_object_get(manifest, "step")),
-           (long long)json_integer_value(json_object_get(manifest, "ruleset")));
-    json_array_foreach(tensors, i, t)
-    {
-        json_t *shape = json_object_get(t, "shape");
-        const char *name = json_string_value(json_object_get(t, "name"));
-        const char *kind = json_string_value(json_object_get(t, "kind"));
-        double bytes = json_number_value(json_object_get(t, "bytes"));
-
-        printf("%-24s %-7s %lld x %lld x %lld  %s\n", name ? name : "?",
-               kind ? kind : "?",
-               (long long)json_integer_value(json_array_get(shape, 0)),
-               (long long)json_integer_value(json_array_get(shape, 1)),
-               (long long)json_integer_value(json_array_get(shape, 2)),
-               units_bytes(bytes).text);
-        total += bytes;
-    }
-    printf("%zu tensors, %s\n", json_array_size(tensors),
-           units_bytes(total).text);
-}
-
-static int show_checkpoint(const struct args *args, const char *path,
-                           struct mup_error *err)
-{
-    json_t *manifest = NULL;
-    char found[1200];
-    int rc = find_checkpoint(path, found, sizeof(found), err);
-
-    if (rc == MUP_OK)
-        rc = checkpoint_manifest(found, &manifest, err);
-    if (rc != MUP_OK)
-        return rc;
-    if (args_given(args, "json")) {
-        rc = json_print(manifest, err);
-    } else {
-        print_checkpoint(found, manifest);
-        json_decref(manifest);
-    }
-    if (rc == MUP_OK && args_given(args, "verify")) {
-        rc = checkpoint_verify(found, err);
-        if (rc == MUP_OK && !args_given(args, "json"))
-            printf("every tensor has its hash\n");
-    }
-    return rc;
-}
-
 static int run(const struct args *args, struct mup_error *err)
 {
     static const struct {
@@ -307,7 +231,9 @@ const struct verb verb_show = {
     "the\n"
     "            optimizer holds them\n"
     "plan        as the verb 'plan'\n"
-    "checkpoint  the tensors of a checkpoint, or of the newest one of a run\n"
+    "checkpoint  the tensors of a checkpoint, or of the newest one of a run, "
+    "with\n"
+    "            a hash of each; all its data is read and verified\n"
     "PATH is a run config or the folder of a run.",
     "mutransfer show params configs/tiny.yaml",
     options,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "configs/yaml.h"
+#include "model/checkpoint_policy.h"
 
 #define AT(member) offsetof(struct model_config, member)
 static const struct field model_fields[] = {
@@ -209,7 +210,8 @@ static const struct field checkpoint_fields[] = {
       "steps (200), minutes (10 min) or auto between checkpoints; 0 = only "
       "when stopped and at the end" },
     { "keep", FIELD_TEXT, ROLE_RUN, AT(keep), "last 2", "",
-      "checkpoints that are kept: last N, or last N, every STEPS" },
+      "checkpoints that are kept: last N, or last N, every STEPS (these stay "
+      "for ever)" },
     { "quota_gib", FIELD_REAL, ROLE_RUN, AT(quota_gib), "0", "[0,1e9]",
       "GiB that the checkpoints of a run may take, 0 = no limit" },
     { "mtbf_hours", FIELD_REAL, ROLE_RUN, AT(mtbf_hours), "24", "(0,1e6]",
@@ -532,6 +534,7 @@ static int check_base(const struct run_config *c, struct mup_error *err)
 
 int run_config_check(const struct run_config *c, struct mup_error *err)
 {
+    struct checkpoint_policy policy;
     int rc = check_model(&c->model, err);
 
     if (rc)
@@ -564,7 +567,7 @@ int run_config_check(const struct run_config *c, struct mup_error *err)
         return mup_fail(err, MUP_USAGE,
                         "mup.zero_readout with model.tied would zero the "
                         "embedding; switch one of them off");
-    return MUP_OK;
+    return checkpoint_policy_parse(&c->checkpoint, &policy, err);
 }
 
 static int apply_override(struct run_config *config, const char *override,

@@ -76,8 +76,10 @@ int train_plan(const struct run_config *config, struct train_plan *out,
 
     if (rc)
         return rc;
+    /* with the copy that checkpoints are written from (saver.h) */
     plan.peak_bytes = base_bytes(&t.be) + (int64_t)t.arena_bytes +
-                      data_bytes(config, err, &rc);
+                      (int64_t)t.model.parameter_bytes +
+                      (int64_t)t.optimizer.bytes + data_bytes(config, err, &rc);
     plan.parameters = t.model.params.whole;
     plan.active_parameters = t.model.params.active;
     plan.arena_bytes = (int64_t)t.arena_bytes;

@@ -356,8 +356,18 @@ t "... again returns the result" 0 'trained 50 steps' "$m" train $tiny -q -o run
 t "... with another learning rate is refused" 2 'train.lr' \
     "$m" train $tiny -q -o run --train.lr=0.5
 t "status of a run" 0 'last event: done at step 50' "$m" status run
-t "its checkpoint verifies" 0 'every tensor has its hash' \
-    "$m" show checkpoint run --verify
+t "its checkpoint verifies" 0 'every chunk has its hash' \
+    "$m" show checkpoint run
+t "... and says who wrote it" 0 'step 50, written by 1 rank, rule set' \
+    "$m" show checkpoint run --no-verify
+t "... also as JSON" 0 '"verified": true' "$m" show checkpoint run --json
+cp -r run broken
+printf x | dd of=broken/checkpoints/step-0000000050/rank-0000-0000000050.bin \
+    bs=1 seek=5000 conv=notrunc 2>/dev/null
+t "a damaged one is named to the chunk" 5 \
+    "rank-0000-0000000050.bin': chunk 0, of tensor 'embed' .weight." \
+    "$m" show checkpoint broken
+rm -r broken
 t "a diverging run has its exit code" 6 'diverged at step' \
     "$m" train $tiny -q -o diverged --train.lr=1e6 --train.clip=0
 
@@ -385,12 +395,15 @@ interrupt() {
 # as_unbroken NAME DIR: last checkpoint and metrics are those of "whole"; the
 # speed is no result.
 as_unbroken() {
-    local dir last=checkpoints/step-0000000600/tensors.bin
+    local dir last=checkpoints/step-0000000600
 
     for dir in whole "$2"; do
+        "$m" show checkpoint "$dir/$last" | grep -E ' (weight|m|v) ' \
+            >"$dir.tensors"
         sed 's/"tokens_per_s":[^,}]*//' "$dir/metrics.jsonl" >"$dir.metrics"
     done
-    if [ -s whole.metrics ] && cmp -s whole/$last "$2/$last" &&
+    if [ -s whole.metrics ] && [ -s whole.tensors ] &&
+        cmp -s whole.tensors "$2.tensors" &&
         cmp -s whole.metrics "$2.metrics"; then
         ok "$1"
     else

@@ -34,6 +34,17 @@ test-unit: ## build and run the unit tests alone [T=test_name ...]
 soak: build-tests ## the long tests: kill loops, statistical coverage
 	@MUTRANSFER_SOAK=1 TEST_TIMEOUT=3600 tests/run.sh $(B) $(TEST_BIN)
 
+# The code that runs in threads is compiled for it, all else comes from the
+# library: nothing there is called from a second thread.
+TSAN_SRC := tests/test_saver.c $(wildcard model/saver*.c model/checkpoint*.c) \
+    model/file.c
+tsan: $(B)/libmutransfer.a ## the saver under ThreadSanitizer
+	@mkdir -p build/tsan/tests
+	$(call say,CC,'tests/test_saver.c (thread)')$(CC) $(ALL_CFLAGS) \
+	    -fsanitize=thread -o build/tsan/tests/test_saver $(TSAN_SRC) $< \
+	    -lcmocka $(LIBS)
+	@tests/run.sh build/tsan build/tsan/tests/test_saver
+
 lint: ## format, static analysis and the rules of the house
 	@launcher/setup.sh build lint
 	@$(MAKE) --no-print-directory -j$(shell nproc) all compile_commands.json

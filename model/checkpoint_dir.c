@@ -1,0 +1,301 @@
+#include "model/checkpoint_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PREFIX   "step-"
+#define WRITING  ".writing-"
+#define REMOVING ".removing-"
+
+void checkpoint_path(const char *dir, int64_t step,
+                     char out[CHECKPOINT_PATH_BYTES])
+{
+    snprintf(out, CHECKPOINT_PATH_BYTES, "%s/" PREFIX "%010" PRId64, dir, step);
+}
+
+void checkpoint_writing_path(const char *dir, int64_t step,
+                             char out[CHECKPOINT_PATH_BYTES])
+{
+    snprintf(out, CHECKPOINT_PATH_BYTES, "%s/" WRITING PREFIX "%010" PRId64,
+             dir, step);
+}
+
+/* The step that a name of exactly our form stands for, or 0. */
+static int64_t step_of(const char *name)
+{
+    size_t prefix = strlen(PREFIX), digits;
+    char back[64];
+    int64_t step;
+
+    if (strncmp(name, PREFIX, prefix) != 0)
+        return 0;
+    digits = strspn(name + prefix, "0123456789");
+    if (digits < 10 || digits > 18 || name[prefix + digits])
+        return 0;
+    step = strtoll(name + prefix, NULL, 10);
+    snprintf(back, sizeof(back), PREFIX "%010" PRId64, step);
+    return strcmp(name, back) == 0 ? step : 0;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x < y) - (x > y);
+}
+
+int checkpoint_list(const char *dir, int64_t **steps, int *n,
+                    struct mup_error *err)
+{
+    DIR *d = opendir(dir);
+    struct dirent *entry;
+    int64_t *list = malloc(sizeof(*list));
+    int count = 0, ok = list != NULL;
+
+    if (!d && errno != ENOENT) {
+        free(list);
+        return mup_fail(err, MUP_SYSTEM, "cannot list '%s': %s", dir,
+                        strerror(errno));
+    }
+    while (d && ok && (entry = readdir(d))) {
+        int64_t step = step_of(entry->d_name), *grown;
+
+        if (!step)
+            continue;
+        grown = realloc(list, (size_t)(count + 2) * sizeof(*list));
+        ok = grown != NULL;
+        if (ok) {
+            list = grown;
+            list[count++] = step;
+        }
+    }
+    if (d)
+        (void)closedir(d);
+    if (!ok) {
+        free(list);
+        return mup_fail(err, MUP_SYSTEM, "out of memory listing '%s'", dir);
+    }
+    qsort(list, (size_t)count, sizeof(*list), newest_first);
+    *steps = list;
+    *n = count;
+    return MUP_OK;
+}
+
+int checkpoint_newest(const char *dir, char *path, size_t bytes,
+                      struct mup_error *err)
+{
+    char found[CHECKPOINT_PATH_BYTES] = "";
+    int64_t *steps = NULL;
+    int n = 0;
+    int rc = checkpoint_list(dir, &steps, &n, err);
+
+    if (rc)
+        return rc;
+    if (n)
+        checkpoint_path(dir, steps[0], found);
+    free(steps);
+    snprintf(path, bytes, "%s", found);
+    return MUP_OK;
+}
+
+/* --- removal --- */
+
+/* Our folders hold plain files alone; anything else stays and is told. */
+int checkpoint_remove(const char *path, struct mup_error *err)
+{
+    DIR *d = opendir(path);
+    struct dirent *entry;
+    int cause = 0;
+
+    if (!d && errno == ENOENT)
+        return MUP_OK;
+    if (!d)
+        return mup_fail(err, MUP_SYSTEM, "cannot remove '%s': %s", path,
+                        strerror(errno));
+    while ((entry = readdir(d)))
+        if (strcmp(entry->d_name, ".") != 0 &&
+            strcmp(entry->d_name, "..") != 0 &&
+            unlinkat(dirfd(d), entry->d_name, 0) != 0 && errno != ENOENT)
+            cause = errno;
+    (void)closedir(d);
+    if (rmdir(path) != 0 && errno != ENOENT && !cause)
+        cause = errno;
+    if (cause)
+        return mup_fail(err, MUP_SYSTEM, "cannot remove '%s': %s", path,
+                        strerror(cause));
+    return MUP_OK;
+}
+
+static void removing_path(const char *dir, int64_t step,
+                          char out[CHECKPOINT_PATH_BYTES])
+{
+    snprintf(out, CHECKPOINT_PATH_BYTES, "%s/" REMOVING PREFIX "%010" PRId64,
+             dir, step);
+}
+
+int checkpoint_unlist(const char *dir, int64_t step, struct mup_error *err)
+{
+    char from[CHECKPOINT_PATH_BYTES], to[CHECKPOINT_PATH_BYTES];
+    int rc;
+
+    checkpoint_path(dir, step, from);
+    removing_path(dir, step, to);
+    rc = checkpoint_remove(to, err);
+    if (!rc && rename(from, to) != 0 && errno != ENOENT)
+        rc = mup_fail(err, MUP_SYSTEM, "cannot rename '%s': %s", from,
+                      strerror(errno));
+    return rc;
+}
+
+int checkpoint_drop(const char *dir, int64_t step, struct mup_error *err)
+{
+    char path[CHECKPOINT_PATH_BYTES];
+    int rc = checkpoint_unlist(dir, step, err);
+
+    removing_path(dir, step, path);
+    return rc ? rc : checkpoint_remove(path, err);
+}
+
+int checkpoint_set_aside(const char *dir, int64_t step, struct mup_error *err)
+{
+    char from[CHECKPOINT_PATH_BYTES], to[CHECKPOINT_PATH_BYTES];
+    int rc;
+
+    checkpoint_path(dir, step, from);
+    snprintf(to, sizeof(to), "%s/damaged-" PREFIX "%010" PRId64, dir, step);
+    rc = checkpoint_remove(to, err);
+    if (!rc && rename(from, to) != 0)
+        rc = mup_fail(err, MUP_SYSTEM, "cannot rename '%s': %s", from,
+                      strerror(errno));
+    return rc;
+}
+
+int checkpoint_sweep(const char *dir, struct mup_error *err)
+{
+    char path[CHECKPOINT_PATH_BYTES];
+    DIR *d = opendir(dir);
+    struct dirent *entry;
+    int rc = MUP_OK;
+
+    if (!d && errno == ENOENT)
+        return MUP_OK;
+    if (!d)
+        return mup_fail(err, MUP_SYSTEM, "cannot list '%s': %s", dir,
+                        strerror(errno));
+    while (!rc && (entry = readdir(d))) {
+        if (strncmp(entry->d_name, WRITING, strlen(WRITING)) != 0 &&
+            strncmp(entry->d_name, REMOVING, strlen(REMOVING)) != 0)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
+        rc = checkpoint_remove(path, err);
+    }
+    (void)closedir(d);
+    return rc;
+}
+
+int checkpoint_retain(const char *dir, const struct checkpoint_policy *policy,
+                      struct mup_error *err)
+{
+    int64_t *steps = NULL;
+    int n = 0;
+    int rc = checkpoint_list(dir, &steps, &n, err);
+
+    if (rc)
+        return rc;
+    for (int i = n - 1; !rc && i >= 0; i--)
+        if (!checkpoint_keeps(policy, steps, n, i))
+            rc = checkpoint_drop(dir, steps[i], err);
+    free(steps);
+    return rc;
+}
+
+/* --- quota --- */
+
+/* A file that k checkpoints share is met k times. */
+static double folder_bytes(const char *path)
+{
+    DIR *d = opendir(path);
+    struct dirent *entry;
+    struct stat st;
+    double bytes = 0;
+
+    while (d && (entry = readdir(d)))
+        if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(st.st_mode) && st.st_nlink > 0)
+            bytes += (double)st.st_size / (double)st.st_nlink;
+    if (d)
+        (void)closedir(d);
+    return bytes;
+}
+
+int checkpoint_usage(const char *dir, double *bytes, struct mup_error *err)
+{
+    char path[CHECKPOINT_PATH_BYTES];
+    DIR *d = opendir(dir);
+    struct dirent *entry;
+    double sum = 0;
+
+    if (!d && errno != ENOENT)
+        return mup_fail(err, MUP_SYSTEM, "cannot list '%s': %s", dir,
+                        strerror(errno));
+    while (d && (entry = readdir(d))) {
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
+        sum += folder_bytes(path);
+    }
+    if (d)
+        (void)closedir(d);
+    *bytes = sum;
+    return MUP_OK;
+}
+
+int checkpoint_make_room(const char *dir,
+                         const struct checkpoint_policy *policy, double bytes,
+                         struct mup_error *err)
+{
+    int64_t *steps = NULL;
+    double used = 0;
+    int n = 0, rc;
+
+    if (policy->quota_bytes <= 0)
+        return MUP_OK;
+    rc = checkpoint_list(dir, &steps, &n, err);
+    if (!rc)
+        rc = checkpoint_usage(dir, &used, err);
+    for (int i = n - 1; !rc && i > 0 && used + bytes > policy->quota_bytes;
+         i--) {
+        rc = checkpoint_drop(dir, steps[i], err);
+        if (!rc) /* anew: a file that others share frees nothing */
+            rc = checkpoint_usage(dir, &used, err);
+    }
+    free(steps);
+    if (!rc && used + bytes > policy->quota_bytes)
+        rc = mup_fail(err, MUP_SYSTEM,
+                      "a checkpoint of %.3g GiB beside %.3g GiB in '%s' is "
+                      "more than checkpoint.quota_gib %g",
+                      bytes / 1073741824, used / 1073741824, dir,
+                      policy->quota_bytes / 1073741824);
+    return rc;
+}
+
+int checkpoint_sync(const char *dir, struct mup_error *err)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* Some file systems do not let a folder be synced (EINVAL). */
+    int ok = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL);
+    int cause = errno;
+
+    if (fd >= 0)
+        (void)close(fd);
+    return ok ? MUP_OK
+              : mup_fail(err, MUP_SYSTEM, "cannot sync '%s': %s", dir,
+                         strerror(cause));
+}

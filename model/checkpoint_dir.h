@@ -1,0 +1,57 @@
+/* The folder of a run's checkpoints: what is there, what goes. */
+#ifndef MODEL_CHECKPOINT_DIR_H
+#define MODEL_CHECKPOINT_DIR_H
+
+#include "model/checkpoint_policy.h"
+
+#define CHECKPOINT_PATH_BYTES 1200
+
+/* "DIR/step-0000000200", and the same under construction. */
+void checkpoint_path(const char *dir, int64_t step,
+                     char out[CHECKPOINT_PATH_BYTES]);
+void checkpoint_writing_path(const char *dir, int64_t step,
+                             char out[CHECKPOINT_PATH_BYTES]);
+
+/* Steps of the checkpoints below dir, newest first; none if dir does not
+ * exist.  takes: free. */
+int checkpoint_list(const char *dir, int64_t **steps, int *n,
+                    struct mup_error *err);
+
+/* Path of the newest checkpoint below dir, or "". */
+int checkpoint_newest(const char *dir, char *path, size_t bytes,
+                      struct mup_error *err);
+
+/* A damaged checkpoint becomes "damaged-step-...", which is not looked at any
+ * more but can be examined.  One rank alone. */
+int checkpoint_set_aside(const char *dir, int64_t step, struct mup_error *err);
+
+/* A folder with the files in it; fine if it does not exist. */
+int checkpoint_remove(const char *path, struct mup_error *err);
+
+/* A step's checkpoint goes at once: it is renamed before its files are
+ * removed, so that a crash leaves no half one behind.  Fine if there is none.
+ * In two parts where another is to take its place in between. */
+int checkpoint_drop(const char *dir, int64_t step, struct mup_error *err);
+int checkpoint_unlist(const char *dir, int64_t step, struct mup_error *err);
+
+/* What a crash left half written or half removed. */
+int checkpoint_sweep(const char *dir, struct mup_error *err);
+
+/* Remove what the policy does not keep. */
+int checkpoint_retain(const char *dir, const struct checkpoint_policy *policy,
+                      struct mup_error *err);
+
+/* Bytes that everything below dir takes on the disk; a file that checkpoints
+ * share counts once. */
+int checkpoint_usage(const char *dir, double *bytes, struct mup_error *err);
+
+/* Remove the oldest checkpoints, but never the newest, until `bytes` more fit
+ * into the policy's quota; MUP_SYSTEM if they cannot. */
+int checkpoint_make_room(const char *dir,
+                         const struct checkpoint_policy *policy, double bytes,
+                         struct mup_error *err);
+
+/* fsync of a folder, for the names in it. */
+int checkpoint_sync(const char *dir, struct mup_error *err);
+
+#endif

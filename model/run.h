@@ -1,0 +1,88 @@
+/* One run in progress: what train.c (the loop), run_dir.c (its folder) and
+ * run_save.c (its checkpoints) share.  With many ranks each has one; rank 0
+ * alone writes what is not a checkpoint. */
+#ifndef MODEL_RUN_H
+#define MODEL_RUN_H
+
+#include <jansson.h>
+
+#include "model/checkpoint_part.h"
+#include "model/checkpoint_policy.h"
+#include "model/lock.h"
+#include "model/run_log.h"
+#include "model/saver.h"
+#include "model/train.h"
+#include "model/trainer.h"
+
+/* How far the save under way has come, on all ranks. */
+enum run_saving { RUN_SAVED, RUN_WRITING, RUN_COMMITTING };
+
+/* The scalars are what a checkpoint carries beside the tensors. */
+struct run {
+    const char *dir;
+    char checkpoints[1100]; /* the folder of that name in dir */
+    const struct train_hooks *hooks;
+    struct ranks ranks;
+    int is_first; /* rank 0 */
+    struct trainer trainer;
+    struct file_lock lock;
+    struct run_log log;
+    struct checkpoint_part *wants; /* what this rank needs to go on */
+    struct checkpoint_part *parts; /* what it saves */
+    int n_wants, n_parts;
+    struct checkpoint_policy policy;
+    struct saver *saver;
+    char *config_text; /* resolved, as YAML */
+    int saving;        /* enum run_saving */
+    int64_t saving_step;
+    int failed_saves;   /* in a row */
+    double last_save_s; /* clock when the newest save began */
+    int64_t step;       /* optimizer steps done */
+    double first_loss, loss_ema, tail_sum;
+    int64_t tail_steps;
+    int64_t saved_step;
+    double started; /* clock at the start of this process's part */
+    int64_t started_step;
+    double *load; /* E */
+    int64_t resumed_from;
+    double val_loss;    /* of the last step, NaN until evaluated */
+    char skipped[1024]; /* the first damaged checkpoint, as a sentence */
+};
+
+/* Seconds of the monotonic clock. */
+double run_now_s(void);
+
+/* A sentence for the user, and a sign of life. */
+void run_tell(struct run *r, const char *sentence);
+void run_beat(struct run *r, int phase, double compute_s);
+
+/* Append to events.jsonl; takes event.  Nothing but on rank 0. */
+int run_event(struct run *r, json_t *event, struct mup_error *err);
+
+/* --- run_dir.c --- */
+
+/* MUP_USAGE where dir holds another run. */
+int run_check_dir(const struct run_config *config, const char *dir,
+                  struct mup_error *err);
+/* Rank 0: make the folder, hold its lock, write what the run is. */
+int run_take_dir(struct run *r, struct mup_error *err);
+
+/* --- run_save.c; all are collective --- */
+
+/* Which parts this rank saves and needs; before run_load. */
+int run_list_parts(struct run *r, struct mup_error *err);
+int run_open_saver(struct run *r, struct mup_error *err);
+
+/* Continue from the newest checkpoint that verifies, if any; else from the
+ * freshly initialised weights. */
+int run_load(struct run *r, struct mup_error *err);
+
+/* Take the save under way as far as it has come, or with `wait` to its end. */
+int run_settle_save(struct run *r, int wait, struct mup_error *err);
+/* Rank 0's clock decides: is a checkpoint due?  0 on the others. */
+int run_save_is_due(struct run *r);
+int run_start_save(struct run *r, struct mup_error *err);
+/* The last save of this process, which must succeed. */
+int run_save(struct run *r, struct mup_error *err);
+
+#endif

@@ -1,0 +1,331 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/checkpoint.h"
+#include "model/run.h"
+
+/* --- which parts --- */
+
+/* count elements of p's box from `first` on, at data. */
+static struct checkpoint_part part_of(const struct run *r,
+                                      const struct param *p, const char *kind,
+                                      int64_t first, int64_t count)
+{
+    const struct box *b = &p->box;
+
+    return (struct checkpoint_part){
+        .name = p->name,
+        .kind = kind,
+        .shape = { p->slices, p->rows, p->cols },
+        .origin = { b->first[0], b->first[1], b->first[2] },
+        .extent = { b->extent[0], b->extent[1], b->extent[2] },
+        .first = first,
+        .count = count,
+        .dtype = r->trainer.be.dtype,
+    };
+}
+
+static void *at(const struct run *r, struct view all, int64_t element)
+{
+    return (char *)all.data +
+           (size_t)element * dtype_bytes(r->trainer.be.dtype);
+}
+
+/* What this rank owns of a tensor.  Of what all ranks along `tensor` hold,
+ * the first one saves; all need it. */
+static void add_piece(struct run *r, const struct zero_piece *z)
+{
+    const struct trainer *t = &r->trainer;
+    const struct param *p = &t->model.params.list[z->param];
+    int saves = p->cut != CUT_NONE || t->ranks->place.tensor == 0;
+    struct checkpoint_part part = part_of(r, p, "weight", z->offset, z->count);
+
+    part.data = at(r, t->model.all_weights, z->first);
+    if (saves)
+        r->parts[r->n_parts++] = part;
+    part.kind = "m";
+    part.data = at(r, t->optimizer.moment, z->state);
+    r->wants[r->n_wants++] = part;
+    if (saves)
+        r->parts[r->n_parts++] = part;
+    if (z->second < 0)
+        return;
+    part.kind = "v";
+    part.data = at(r, t->optimizer.variance, z->second);
+    r->wants[r->n_wants++] = part;
+    if (saves)
+        r->parts[r->n_parts++] = part;
+}
+
+int run_list_parts(struct run *r, struct mup_error *err)
+{
+    const struct trainer *t = &r->trainer;
+    size_t pieces = (size_t)t->zero.n_pieces, n = (size_t)t->model.params.n;
+
+    r->parts = calloc(3 * pieces + 1, sizeof(*r->parts));
+    r->wants = calloc(2 * pieces + n, sizeof(*r->wants));
+    r->load = calloc((size_t)t->model.E, sizeof(*r->load));
+    if (!r->parts || !r->wants || !r->load)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for the run");
+    for (size_t i = 0; i < pieces; i++)
+        add_piece(r, &t->zero.piece[i]);
+    for (int i = 0; i < t->model.params.n; i++) {
+        const struct param *p = &t->model.params.list[i];
+        struct checkpoint_part part = part_of(r, p, "weight", 0, p->count);
+
+        part.data = at(r, t->model.all_weights, p->first);
+        if (p->count)
+            r->wants[r->n_wants++] = part;
+    }
+    return MUP_OK;
+}
+
+/* --- saving --- */
+
+int run_open_saver(struct run *r, struct mup_error *err)
+{
+    struct saver_options options = {
+        .dir = r->checkpoints,
+        .rank = r->ranks.all.rank,
+        .ranks = r->ranks.all.size,
+        .policy = r->policy,
+    };
+    size_t bytes;
+    FILE *text = open_memstream(&r->config_text, &bytes);
+    int rc;
+
+    if (!text)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for the run");
+    rc = config_dump(&run_schema, &r->trainer.config, 0, text, err);
+    if (fclose(text) != 0 && !rc)
+        rc = mup_fail(err, MUP_SYSTEM, "out of memory for the run");
+    options.config = r->config_text;
+    for (int i = 0; i < r->n_parts; i++)
+        options.bytes += checkpoint_part_bytes(&r->parts[i]);
+    options.total_bytes = (double)options.bytes;
+    comm_all_reduce(&r->ranks.all, &options.total_bytes, 1, COMM_F64);
+    r->last_save_s = run_now_s();
+    /* rank 0 clears what a crash left behind, before the others begin */
+    if (!rc && r->is_first)
+        rc = saver_open(&options, &r->saver, err);
+    rc = comm_agree(&r->ranks.all, rc, err);
+    if (!rc && !r->is_first)
+        rc = saver_open(&options, &r->saver, err);
+    return comm_agree(&r->ranks.all, rc, err);
+}
+
+/* A save that failed is no end of training: the next one may find room.  Two
+ * in a row are, as more and more work would be at stake. */
+static int give_up(struct run *r, struct mup_error *err)
+{
+    struct mup_error note = { 0 };
+
+    /* rank 0 removes the folder, when no one writes in it any more */
+    if (!r->is_first)
+        saver_abandon(r->saver, &note);
+    comm_barrier(&r->ranks.all);
+    if (r->is_first)
+        saver_abandon(r->saver, &note);
+    r->saving = RUN_SAVED;
+    comm_broadcast(&r->ranks.all, note.text, sizeof(note.text), COMM_BYTE, 0);
+    if (++r->failed_saves > 1)
+        return mup_fail(err, MUP_SYSTEM,
+                        "%s; see to it and run the same command again",
+                        note.text);
+    run_tell(r, note.text);
+    return comm_sync(&r->ranks.world, err);
+}
+
+/* How many ranks are in a state. */
+struct tally {
+    uint64_t busy, failed, committed;
+};
+
+static struct tally count_states(struct run *r, int wait,
+                                 struct mup_error *note)
+{
+    int state = wait ? saver_wait(r->saver, note) : saver_poll(r->saver, note);
+    struct tally t = { state == SAVER_BUSY, state == SAVER_FAILED,
+                       state == SAVER_COMMITTED };
+
+    comm_all_reduce(&r->ranks.all, &t, sizeof(t) / sizeof(uint64_t), COMM_U64);
+    return t;
+}
+
+static int stands(struct run *r, const struct mup_error *note,
+                  struct mup_error *err)
+{
+    if (!r->is_first)
+        saver_accept(r->saver);
+    else if (note->text[0]) /* what should have gone is still there */
+        run_tell(r, note->text);
+    r->saved_step = r->saving_step;
+    r->failed_saves = 0;
+    r->saving = RUN_SAVED;
+    return run_event(r, run_log_new_event("checkpoint", r->saved_step), err);
+}
+
+int run_settle_save(struct run *r, int wait, struct mup_error *err)
+{
+    while (r->saving != RUN_SAVED) {
+        struct mup_error note = { 0 };
+        struct tally t = count_states(r, wait, &note);
+        int rc = comm_sync(&r->ranks.world, err);
+
+        if (rc)
+            return rc;
+        if (t.failed)
+            return give_up(r, err);
+        if (t.busy)
+            return MUP_OK;
+        if (r->saving == RUN_COMMITTING)
+            return t.committed ? stands(r, &note, err) : MUP_OK;
+        r->saving = RUN_COMMITTING;
+        if (r->is_first)
+            saver_commit(r->saver);
+    }
+    return MUP_OK;
+}
+
+/* All that continues beside the tensors.  Data and schedule are functions of
+ * the step, random numbers of the seed: they stand here to be read. */
+static json_t *pack_state(const struct run *r)
+{
+    const struct train_config *c = &r->trainer.config.train;
+    const struct spike *s = &r->trainer.spike;
+    json_t *norms = json_array();
+
+    for (int64_t i = 0; i < SPIKE_WINDOW && i < s->seen; i++)
+        json_array_append_new(norms, json_real(s->norm[i]));
+    return json_pack("{s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:o}",
+                     "first_loss", r->first_loss, "loss_ema", r->loss_ema,
+                     "tail_sum", r->tail_sum, "tail_steps",
+                     (json_int_t)r->tail_steps, "sequences",
+                     (json_int_t)(r->step * c->batch), "schedule_step",
+                     (json_int_t)r->step, "seed", (json_int_t)c->seed,
+                     "norms_seen", (json_int_t)s->seen, "norms", norms);
+}
+
+static void unpack_state(struct run *r, const json_t *state)
+{
+    struct spike *s = &r->trainer.spike;
+    json_t *norms = json_object_get(state, "norms"), *norm;
+    size_t i;
+
+    r->first_loss = json_real_value(json_object_get(state, "first_loss"));
+    r->loss_ema = json_real_value(json_object_get(state, "loss_ema"));
+    r->tail_sum = json_real_value(json_object_get(state, "tail_sum"));
+    r->tail_steps = json_integer_value(json_object_get(state, "tail_steps"));
+    memset(s, 0, sizeof(*s));
+    json_array_foreach(norms, i, norm)
+    {
+        if (i < SPIKE_WINDOW)
+            s->norm[i] = json_real_value(norm);
+    }
+    s->seen = json_integer_value(json_object_get(state, "norms_seen"));
+    /* a ring that is not full holds all that was seen */
+    if (s->seen < SPIKE_WINDOW)
+        s->seen = (int64_t)json_array_size(norms);
+}
+
+int run_start_save(struct run *r, struct mup_error *err)
+{
+    struct saver_snapshot snapshot = { r->step, r->parts, r->n_parts, NULL };
+    struct mup_error local = { 0 };
+    int rc = run_settle_save(r, 1, err);
+
+    if (rc)
+        return rc;
+    run_beat(r, TRAIN_CHECKPOINT, 0);
+    r->last_save_s = run_now_s();
+    snapshot.state = pack_state(r);
+    rc = saver_start(r->saver, &snapshot, &local);
+    json_decref(snapshot.state);
+    rc = comm_agree(&r->ranks.all, rc, &local);
+    r->saving = RUN_WRITING;
+    r->saving_step = r->step;
+    if (rc == MUP_SYSTEM)
+        return give_up(r, err);
+    if (rc && err)
+        *err = local;
+    return rc;
+}
+
+int run_save_is_due(struct run *r)
+{
+    struct checkpoint_clock clock = {
+        .step = r->step,
+        .since_s = run_now_s() - r->last_save_s,
+        .cost_s = saver_stats(r->saver).last_cost_s,
+    };
+
+    return r->is_first && r->step > 0 && r->step != r->saved_step &&
+           checkpoint_due(&r->policy, &clock);
+}
+
+int run_save(struct run *r, struct mup_error *err)
+{
+    int rc = run_settle_save(r, 1, err);
+
+    /* before the first step there is nothing that the config does not say */
+    if (rc || r->saved_step == r->step || r->step == 0)
+        return rc;
+    r->failed_saves = 1; /* no other chance follows */
+    rc = run_start_save(r, err);
+    return rc ? rc : run_settle_save(r, 1, err);
+}
+
+/* --- loading --- */
+
+static void note_damaged(void *context, const char *sentence)
+{
+    struct run *r = context;
+
+    if (!r->skipped[0])
+        snprintf(r->skipped, sizeof(r->skipped), "%s", sentence);
+    run_tell(r, sentence);
+}
+
+static int open_log(struct run *r, struct mup_error *err)
+{
+    json_t *event;
+    int rc;
+
+    if (!r->is_first)
+        return MUP_OK;
+    rc = run_log_open(r->dir, r->step, &r->log, err);
+    if (rc)
+        return rc;
+    event = run_log_new_event(r->step ? "resume" : "start", r->step);
+    if (event && r->skipped[0])
+        json_object_set_new(event, "skipped", json_string(r->skipped));
+    if (event)
+        json_object_set_new(event, "ranks", json_integer(r->ranks.all.size));
+    return run_event(r, event, err);
+}
+
+int run_load(struct run *r, struct mup_error *err)
+{
+    struct checkpoint_latest latest = {
+        .dir = r->checkpoints,
+        .wants = r->wants,
+        .n = r->n_wants,
+        .ranks = &r->ranks.all,
+        .note = note_damaged,
+        .context = r,
+    };
+    struct checkpoint_found found = { 0 };
+    int rc = checkpoint_read_latest(&latest, &found, err);
+
+    if (rc)
+        return rc;
+    r->step = found.step;
+    if (r->step)
+        unpack_state(r, found.state);
+    json_decref(found.state);
+    r->resumed_from = r->step;
+    r->saved_step = r->step ? r->step : -1;
+    return comm_agree(&r->ranks.all, open_log(r, err), err);
+}

@@ -1,0 +1,171 @@
+/* A run whose checkpoints cannot be written, or are taken away. */
+#define _GNU_SOURCE /* mkdtemp */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "model/checkpoint.h"
+#include "model/train.h"
+
+static struct run_config small_config(void)
+{
+    struct run_config c;
+
+    memset(&c, 0, sizeof(c));
+    config_defaults(&run_schema, &c);
+    c.model.width = 32;
+    c.model.head_size = 8;
+    c.model.experts = 4;
+    c.model.seq = 16;
+    c.mup.base_width = 16;
+    c.mup.base_head_size = 8;
+    c.train.lr = 0.02;
+    c.train.batch = 4;
+    c.train.steps = 40;
+    c.data.valid_sequences = 4;
+    snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "5");
+    snprintf(c.checkpoint.keep, sizeof(c.checkpoint.keep), "last 3");
+    return c;
+}
+
+/* Delete a directory tree of our own making. */
+static void remove_tree(const char *path)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
+/* Hooks that take the checkpoints away, or the right to make them, in the
+ * middle of a run. */
+struct vandal {
+    char checkpoints[100];
+    int64_t from;
+    int in_the_way; /* a file of that name stands there instead */
+    int relents;    /* when told of it */
+    int notes;
+    char note[1024];
+};
+
+static void vandalise(void *context, const struct train_step *step)
+{
+    struct vandal *v = context;
+
+    if (step->step == v->from) {
+        remove_tree(v->checkpoints);
+        if (v->in_the_way)
+            (void)fclose(fopen(v->checkpoints, "w"));
+    }
+}
+
+static void take_note(void *context, const char *sentence)
+{
+    struct vandal *v = context;
+
+    v->notes++;
+    if (v->relents)
+        assert_int_equal(unlink(v->checkpoints), 0);
+    snprintf(v->note, sizeof(v->note), "%s", sentence);
+}
+
+static int train_with(struct vandal *v, char *dir, struct mup_error *err)
+{
+    struct train_hooks hooks = { v, vandalise, NULL, take_note };
+    struct run_config c = small_config();
+    struct train_result result;
+
+    snprintf(dir, 64, "/tmp/mutransfer-test-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    snprintf(v->checkpoints, sizeof(v->checkpoints), "%s/checkpoints", dir);
+    return train_run(&c, dir, &hooks, &result, err);
+}
+
+static int64_t newest_step(const struct vandal *v)
+{
+    char path[CHECKPOINT_PATH_BYTES];
+    struct checkpoint c = { 0 };
+    struct mup_error err = { 0 };
+    int64_t step;
+
+    assert_int_equal(
+        checkpoint_newest(v->checkpoints, path, sizeof(path), &err), MUP_OK);
+    assert_int_equal(checkpoint_open(path, &c, &err), MUP_OK);
+    assert_int_equal(checkpoint_verify(&c, &err), MUP_OK);
+    step = c.step;
+    checkpoint_close(&c);
+    return step;
+}
+
+static void checkpoints_that_vanish_are_made_again(void **state)
+{
+    struct vandal v = { .from = 21 };
+    struct mup_error err = { 0 };
+    char dir[64];
+
+    (void)state;
+    assert_int_equal(train_with(&v, dir, &err), MUP_OK);
+    assert_int_equal(newest_step(&v), 40);
+    remove_tree(dir);
+}
+
+static void one_failed_save_is_a_note_and_two_are_an_error(void **state)
+{
+    struct vandal one = { .from = 1, .in_the_way = 1, .relents = 1 };
+    struct vandal two = { .from = 1, .in_the_way = 1 };
+    struct vandal last = { .from = 38, .in_the_way = 1 };
+    struct mup_error err = { 0 };
+    char dir[64];
+
+    (void)state;
+    assert_int_equal(train_with(&one, dir, &err), MUP_OK);
+    assert_int_equal(one.notes, 1);
+    assert_non_null(strstr(one.note, "the checkpoint of step 5 was given up"));
+    remove_tree(dir);
+    assert_int_equal(train_with(&two, dir, &err), MUP_SYSTEM);
+    assert_non_null(strstr(err.text, "the checkpoint of step 10 was given up"));
+    remove_tree(dir);
+    assert_int_equal(train_with(&last, dir, &err), MUP_SYSTEM); /* the last */
+    assert_non_null(strstr(err.text, "the checkpoint of step 40 was given up"));
+    remove_tree(dir);
+}
+
+static void a_quota_too_small_for_one_is_an_error_at_the_end(void **state)
+{
+    struct run_config c = small_config();
+    struct train_result result;
+    struct mup_error err = { 0 };
+    char dir[] = "/tmp/mutransfer-test-XXXXXX";
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    c.checkpoint.quota_gib = 1e-6;
+    snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "0");
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_SYSTEM);
+    assert_non_null(strstr(err.text, "checkpoint.quota_gib"));
+    c.checkpoint.quota_gib = 1; /* may change between calls */
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_OK);
+    remove_tree(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(checkpoints_that_vanish_are_made_again),
+        cmocka_unit_test(one_failed_save_is_a_note_and_two_are_an_error),
+        cmocka_unit_test(a_quota_too_small_for_one_is_an_error_at_the_end),
+    };
+
+    return cmocka_run_group_tests_name("train_saves", tests, NULL, NULL);
+}
