@@ -21,15 +21,16 @@ int view_open(struct view_state *v, const char *dir, int ranks, int quiet,
     v->words = calloc(n + 1, sizeof(*v->words));
     v->times = calloc(n, sizeof(*v->times));
     v->median = calloc(2 * n, sizeof(*v->median));
-    v->is_slow = calloc(2 * n, 1);
-    if (rc == MUP_OK && (!v->words || !v->times || !v->median || !v->is_slow))
+    v->mark = calloc(n, sizeof(*v->mark));
+    v->told = calloc(n, 1);
+    if (rc == MUP_OK &&
+        (!v->words || !v->times || !v->median || !v->mark || !v->told))
         rc = mup_fail(err, MUP_SYSTEM, "out of memory for %d ranks", ranks);
     if (rc == MUP_OK)
         rc = file_append_open(path, 1, &v->log, err);
     if (rc != MUP_OK)
         return rc;
     v->scratch = v->median + n;
-    v->was_slow = v->is_slow + n;
     snprintf(line, sizeof(line), "launch: %d ranks start\n", ranks);
     return file_append(v->log, line, strlen(line), err);
 }
@@ -42,7 +43,8 @@ void view_close(struct view_state *v)
     free(v->words);
     free(v->times);
     free(v->median);
-    free(v->is_slow);
+    free(v->mark);
+    free(v->told);
     *v = (struct view_state){ .log = -1 };
 }
 
@@ -116,12 +118,12 @@ static void judge(struct view_state *v)
 
     for (int i = 0; i < v->ranks; i++)
         v->median[i] = straggler_median(&v->times[i]);
-    memcpy(v->was_slow, v->is_slow, (size_t)v->ranks);
-    straggler_judge(v->median, v->ranks, v->scratch, v->is_slow);
+    straggler_judge(v->median, v->ranks, v->scratch, v->mark);
     for (int i = 0; i < v->ranks; i++) {
-        if (v->is_slow[i] == v->was_slow[i])
+        if (v->mark[i].is_slow == v->told[i])
             continue;
-        if (v->is_slow[i])
+        v->told[i] = (unsigned char)v->mark[i].is_slow;
+        if (v->mark[i].is_slow)
             snprintf(text, sizeof(text),
                      "note: rank %d is slow: %.3g s of its own work in a step, "
                      "the other ranks %.3g s",

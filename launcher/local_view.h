@@ -23,7 +23,8 @@ struct view_state {
     struct view_words *words; /* ranks + 1: mpirun's last */
     struct straggler_times *times;
     double *median, *scratch;
-    unsigned char *is_slow, *was_slow;
+    struct straggler_mark *mark;
+    unsigned char *told; /* that it is slow */
     int64_t beats;
 };
 

@@ -46,15 +46,19 @@ double straggler_others(const double *median_s, int ranks, int rank,
 }
 
 void straggler_judge(const double *median_s, int ranks, double *scratch,
-                     unsigned char *is_slow)
+                     struct straggler_mark *mark)
 {
     for (int i = 0; i < ranks; i++)
         if (median_s[i] < 0)
             return;
     for (int i = 0; i < ranks; i++) {
         double others = straggler_others(median_s, ranks, i, scratch);
-        double limit = is_slow[i] ? STRAGGLER_END : STRAGGLER_START;
+        double limit = mark[i].is_slow ? STRAGGLER_END : STRAGGLER_START;
+        int is_slow = median_s[i] > limit * others &&
+                      median_s[i] > others + STRAGGLER_NOISE_S;
 
-        is_slow[i] = median_s[i] > limit * others;
+        mark[i].streak = is_slow == mark[i].is_slow ? 0 : mark[i].streak + 1;
+        if (mark[i].streak == STRAGGLER_STREAK)
+            mark[i] = (struct straggler_mark){ .is_slow = is_slow };
     }
 }
