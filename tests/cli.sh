@@ -398,8 +398,6 @@ t "a damaged one is named to the chunk" 5 \
 rm -r broken
 t "a diverging run has its exit code" 6 'diverged at step' \
     "$m" train $tiny -q -o diverged --train.lr=1e6 --train.clip=0
-t "more ranks than one are refused for now" 2 'one rank' \
-    "$m" launch $tiny --local 2 -o ranks
 
 long=(train $tiny --train.steps=600 --run.log_every=1 -q)
 "$m" "${long[@]}" -o whole >/dev/null || not_ok "an unbroken run" "failed"
