@@ -16,7 +16,7 @@
 #include "model/saver.h"
 #include "model/trainer.h"
 
-enum { STEPS = 6, ROUNDS = 5, DISK_BYTES = 100000000 };
+enum { STEPS = 5, ROUNDS = 3, DISK_BYTES = 100000000 };
 
 static double now_s(void)
 {
@@ -85,7 +85,7 @@ static double messages_alone(struct trainer *t)
  * GFLOP/s of all ranks. */
 static int be_a_rank(char **argv)
 {
-    struct run_config c = make_config(atoll(argv[1]));
+    struct run_config c = make_config(strtoll(argv[1], NULL, 10));
     struct mup_error err = { 0 };
     struct trainer_step s;
     struct ranks ranks;
@@ -93,8 +93,8 @@ static int be_a_rank(char **argv)
     double start, elapsed, waited, sent = 0;
     int rc;
 
-    c.parallel.expert = atoll(argv[2]);
-    c.parallel.tensor = atoll(argv[3]);
+    c.parallel.expert = strtoll(argv[2], NULL, 10);
+    c.parallel.tensor = strtoll(argv[3], NULL, 10);
     rc = ranks_open(&c, &ranks, &err);
     if (!rc)
         rc = trainer_open(&c, &ranks, &t, &err);
@@ -134,26 +134,26 @@ struct sample {
 static int measure(int64_t width, int ranks, int expert, int tensor,
                    struct sample *out)
 {
-    char command[2048], line[256] = "";
+    char command[2400], path[1100];
     FILE *f;
-    int n;
+    int n = 0;
 
+    snprintf(path, sizeof(path), "%s-numbers", program);
     if (ranks == 1)
-        snprintf(command, sizeof(command), "taskset -c 0 %s %lld 1 1", program,
-                 (long long)width);
+        snprintf(command, sizeof(command), "taskset -c 0 %s %lld 1 1 >%s",
+                 program, (long long)width, path);
     else
         snprintf(command, sizeof(command),
                  "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-                 "mpirun --bind-to core -np %d %s %lld %d %d",
-                 ranks, program, (long long)width, expert, tensor);
-    f = popen(command, "r");
-    if (!f)
+                 "mpirun --bind-to core -np %d %s %lld %d %d >%s",
+                 ranks, program, (long long)width, expert, tensor, path);
+    if (system(command) != 0 || !(f = fopen(path, "r")))
         return 1;
-    if (!fgets(line, sizeof(line), f))
-        line[0] = '\0';
-    n = sscanf(line, "%lf %lf %lf %lf %lf", &out->step_s, &out->wait_s,
+    n = fscanf(f, "%lf %lf %lf %lf %lf", &out->step_s, &out->wait_s,
                &out->messages_s, &out->sent_mb, &out->gflops);
-    return pclose(f) != 0 || n != 5;
+    (void)fclose(f);
+    (void)unlink(path);
+    return n != 5;
 }
 
 static int bench_ranks(int64_t width)

@@ -216,10 +216,15 @@ static int train(struct trainer *t, int64_t steps, FILE *f)
     return rc;
 }
 
+static int number(const char *text)
+{
+    return (int)strtol(text, NULL, 10);
+}
+
 /* rank VARIANT BACKEND DATA EXPERT TENSOR STEPS DIR */
 static int be_a_rank(char **argv)
 {
-    struct run_config c = make_config(atoi(argv[1]), argv[2]);
+    struct run_config c = make_config(number(argv[1]), argv[2]);
     struct mup_error err = { 0 };
     struct ranks ranks;
     struct trainer t;
@@ -227,16 +232,16 @@ static int be_a_rank(char **argv)
     FILE *f = NULL;
     int rc;
 
-    c.parallel.data = atoi(argv[3]);
-    c.parallel.expert = atoi(argv[4]);
-    c.parallel.tensor = atoi(argv[5]);
+    c.parallel.data = number(argv[3]);
+    c.parallel.expert = number(argv[4]);
+    c.parallel.tensor = number(argv[5]);
     rc = ranks_open(&c, &ranks, &err);
     if (!rc)
         rc = trainer_open(&c, &ranks, &t, &err);
     if (!rc) {
         snprintf(path, sizeof(path), "%s/%d", argv[7], ranks.all.rank);
         f = fopen(path, "wb");
-        rc = f ? train(&t, atoi(argv[6]), f) : 1;
+        rc = f ? train(&t, number(argv[6]), f) : 1;
         trainer_close(&t);
     }
     if (rc)
@@ -521,21 +526,21 @@ static void the_fast_backend_too(void **state)
 
 int main(int argc, char **argv)
 {
-    static int number[] = { 0, 1, 2, 3, 4 };
+    static int variant[] = { 0, 1, 2, 3, 4 };
 #define EACH(test)                                                             \
-    { #test " (plain)", test, NULL, NULL, &number[0] },                        \
-        { #test " (everything)", test, NULL, NULL, &number[1] },               \
-        { #test " (uneven)", test, NULL, NULL, &number[2] },                   \
-        { #test " (starved)", test, NULL, NULL, &number[3] },                  \
+    { #test " (plain)", test, NULL, NULL, &variant[0] },                       \
+        { #test " (everything)", test, NULL, NULL, &variant[1] },              \
+        { #test " (uneven)", test, NULL, NULL, &variant[2] },                  \
+        { #test " (starved)", test, NULL, NULL, &variant[3] },                 \
     {                                                                          \
-#test " (muon)", test, NULL, NULL, &number[4]                          \
+#test " (muon)", test, NULL, NULL, &variant[4]                         \
     }
     const struct CMUnitTest tests[] = {
         EACH(every_layout_trains_alike),
         { "in double not even a small term is missing (everything)",
-          in_double_not_even_a_small_term_is_missing, NULL, NULL, &number[1] },
+          in_double_not_even_a_small_term_is_missing, NULL, NULL, &variant[1] },
         { "in double not even a small term is missing (uneven)",
-          in_double_not_even_a_small_term_is_missing, NULL, NULL, &number[2] },
+          in_double_not_even_a_small_term_is_missing, NULL, NULL, &variant[2] },
         cmocka_unit_test(the_fast_backend_too),
     };
 
