@@ -94,8 +94,8 @@ struct data_config {
 
 struct run_section {
     char backend[FIELD_TEXT_BYTES];
-    int64_t log_every;  /* steps */
-    int64_t eval_every; /* steps, 0 = at the end only */
+    int64_t log_every;    /* steps */
+    int64_t eval_every;   /* steps, 0 = at the end only */
     int64_t verify_every; /* steps whose gradients are computed twice, 0 = no
                              look for silent corruption at all (guard.h) */
 };

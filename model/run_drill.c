@@ -1,4 +1,5 @@
 /* Faults on purpose happen here (drill.h says which). */
+#include <assert.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -119,6 +120,7 @@ static void flip_now(struct run *r)
                           (size_t)i * dtype_bytes(r->trainer.be.dtype) +
                           f->bit / 8;
 
+    assert(v.data); /* checked at the start */
     *byte = (unsigned char)(*byte ^ (1u << (f->bit % 8)));
     r->flip.armed = 0;
 }
