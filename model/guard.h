@@ -10,7 +10,8 @@
  *             between the update and the sending
  *   moments   sealed after the update, looked at right before the next
  *   gradients sealed when the backward pass has left a bucket, looked at when
- *             its sum has arrived; the sum from then on until it was used
+ *             its sum has arrived; the sum from then on until it was used.
+ *             Alone, the same from the first to the last of these
  *
  * All ranks tell all others, once a step, whether they found something, with
  * a digest of the weights that others hold too: replicas that differ look
@@ -21,7 +22,7 @@
  * In every `every`-th step the gradients are computed twice, and if the
  * results differ a third time: wrong is what stands alone.
  *
- * Nothing here is allocated in a step, except that hashing a tensor is. */
+ * Nothing here is allocated in a step. */
 #ifndef MODEL_GUARD_H
 #define MODEL_GUARD_H
 
@@ -41,7 +42,7 @@ struct guard_finding {
     int32_t wrong; /* by execution: which of the three; 0: all differ */
     int32_t alike; /* ranks with the same finding: an error spreads in a step
                       along `expert` and `tensor` */
-    int32_t reserved;
+    int32_t unused; /* so that no byte that is sent is undefined */
     int64_t chunk, first; /* of the rank's part: number; first element */
     char host[GUARD_HOST_BYTES];
 };
