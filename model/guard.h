@@ -37,11 +37,11 @@ enum guard_by { GUARD_SEAL, GUARD_REPLICAS, GUARD_EXECUTION };
 struct guard_finding {
     int32_t found; /* 0: nothing, and of the rest only host counts */
     int32_t by, kind;
-    int32_t rank;  /* of all; -1: one of two, and not known which */
-    int32_t param; /* -1: the rotary table */
-    int32_t wrong; /* by execution: which of the three; 0: all differ */
-    int32_t alike; /* ranks with the same finding: an error spreads in a step
-                      along `expert` and `tensor` */
+    int32_t rank;   /* of all; -1: one of two, and not known which */
+    int32_t param;  /* -1: the rotary table */
+    int32_t wrong;  /* by execution: which of the three; 0: all differ */
+    int32_t alike;  /* ranks with the same finding: an error spreads in a step
+                       along `expert` and `tensor` */
     int32_t unused; /* so that no byte that is sent is undefined */
     int64_t chunk, first; /* of the rank's part: number; first element */
     char host[GUARD_HOST_BYTES];
