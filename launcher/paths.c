@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "configs/yaml.h"
@@ -182,6 +183,22 @@ int path_hash(const char *path, char out[33], struct mup_error *err)
     snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high64,
              (unsigned long long)hash.low64);
     return MUP_OK;
+}
+
+int path_has_program(const char *name)
+{
+    const char *path = getenv("PATH");
+    char file[4096];
+
+    while (path && *path) {
+        size_t len = strcspn(path, ":");
+
+        snprintf(file, sizeof(file), "%.*s/%s", (int)len, path, name);
+        if (access(file, X_OK) == 0)
+            return 1;
+        path += len + (path[len] == ':');
+    }
+    return 0;
 }
 
 int path_expect_free(const char *dir, int kind, struct mup_error *err)

@@ -25,6 +25,9 @@ int path_expect(const char *path, int kind, struct mup_error *err);
 
 int path_exists(const char *path);
 
+/* Whether an executable of that name lies on PATH. */
+int path_has_program(const char *name);
+
 /* MUP_USAGE if dir already holds results of another kind (a sweep where a run
  * or the report of a table shall go, ...): the verbs would see only one of
  * them. */

@@ -8,6 +8,7 @@ export LC_ALL=C
 
 build="gcc make pkg-config libyaml-dev libjansson-dev libdnnl-dev
     liblapacke-dev libopenblas-dev libsqlite3-dev libxxhash-dev
+    libopenmpi-dev openmpi-bin
     gnuplot-nox fonts-liberation libcmocka-dev"
 lint="clang-format clang-tidy cppcheck"
 fuzz="clang libclang-rt-14-dev"

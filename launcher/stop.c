@@ -12,16 +12,17 @@
 /* The one mutable variable of the program: a signal handler has no argument
  * through which state could be passed. */
 static struct {
-    volatile sig_atomic_t number;
+    volatile sig_atomic_t number, count;
     char stack[STACK_BYTES];
 } stop_signal;
 
 static void remember(int number)
 {
     stop_signal.number = number;
+    stop_signal.count++;
 }
 
-void stop_watch(void)
+static void watch(int flags)
 {
     static const int watched[] = { SIGINT, SIGTERM, SIGHUP };
     const stack_t stack = { .ss_sp = stop_signal.stack,
@@ -34,8 +35,7 @@ void stop_watch(void)
     (void)sigaltstack(&stack, NULL);
     memset(&action, 0, sizeof(action));
     action.sa_handler = remember;
-    /* RESETHAND: the second signal takes its default action. */
-    action.sa_flags = SA_ONSTACK | SA_RESTART | (int)SA_RESETHAND;
+    action.sa_flags = SA_ONSTACK | SA_RESTART | flags;
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
         struct sigaction before;
@@ -46,6 +46,22 @@ void stop_watch(void)
             continue;
         (void)sigaction(watched[i], &action, NULL);
     }
+}
+
+void stop_watch(void)
+{
+    /* the second signal takes its default action */
+    watch((int)SA_RESETHAND);
+}
+
+void stop_watch_all(void)
+{
+    watch(0);
+}
+
+int stop_count(void)
+{
+    return stop_signal.count;
 }
 
 int stop_requested(void *context)

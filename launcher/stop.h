@@ -6,6 +6,11 @@
  * kind ends the process at once. */
 void stop_watch(void);
 
+/* The same for a program that must end others first: every signal is only
+ * counted. */
+void stop_watch_all(void);
+int stop_count(void);
+
 /* The signal that asked to stop, or 0.  Has the form of a should_stop hook;
  * context is not used. */
 int stop_requested(void *context);

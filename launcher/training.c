@@ -4,25 +4,57 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "launcher/heartbeat.h"
 #include "launcher/json.h"
 #include "launcher/paths.h"
 #include "launcher/stop.h"
 #include "launcher/terminal.h"
 #include "launcher/units.h"
+#include "model/comm.h"
+
+/* One rank: it alone, or one of several with or without a supervisor. */
+struct rank {
+    int number;
+    struct terminal terminal;
+    struct heartbeat heart;
+};
 
 static void show_step(void *context, const struct train_step *s)
 {
-    struct terminal *t = context;
+    struct rank *r = context;
+    char line[200];
 
-    terminal_progress(t, "step %lld/%lld  loss %.4f  lr %.3g  %s  eta %s",
-                      (long long)s->step, (long long)s->steps, s->loss, s->lr,
-                      units_si(s->tokens_per_s, "tok/s").text,
-                      units_seconds(s->eta_s).text);
+    if (r->number > 0)
+        return;
+    snprintf(
+        line, sizeof(line), "step %lld/%lld  loss %.4f  lr %.3g  %s  eta %s",
+        (long long)s->step, (long long)s->steps, s->loss, s->lr,
+        units_si(s->tokens_per_s, "tok/s").text, units_seconds(s->eta_s).text);
+    if (heartbeat_is_watched(&r->heart))
+        heartbeat_progress(&r->heart, line);
+    else
+        terminal_progress(&r->terminal, "%s", line);
 }
 
 static void show_note(void *context, const char *sentence)
 {
-    terminal_note(context, "warning: %s", sentence);
+    struct rank *r = context;
+
+    terminal_note(&r->terminal, "warning: %s", sentence);
+}
+
+static void send_beat(void *context, const struct train_beat *beat)
+{
+    struct rank *r = context;
+
+    heartbeat_beat(&r->heart, beat);
+}
+
+static int should_stop(void *context)
+{
+    struct rank *r = context;
+
+    return heartbeat_should_stop(&r->heart) || stop_requested(NULL);
 }
 
 static int print_json(const char *dir, const struct train_result *r,
@@ -57,41 +89,71 @@ static void print_text(const char *dir, const struct train_result *r)
            dir);
 }
 
-int training_run(const struct args *args, const struct run_config *config,
-                 const char *dir, struct mup_error *err)
+/* The answer of a run that came to its end. */
+static int print_result(const struct args *args, struct rank *r,
+                        const char *dir, const struct train_result *result,
+                        struct mup_error *err)
 {
-    struct train_result result = { 0 };
-    struct terminal terminal;
-    struct train_hooks hooks = { &terminal, show_step, stop_requested,
-                                 show_note };
-    int rc = path_expect_free(dir, PATH_RUN_DIR, err);
+    int rc = MUP_OK;
 
-    if (rc != MUP_OK)
-        return rc;
-    terminal_init(&terminal, args->quiet);
-    if (args->verbose)
-        terminal_note(&terminal, "training in %s", dir);
+    if (result->resumed_from > 0 && !args->quiet && r->number == 0)
+        terminal_note(&r->terminal,
+                      "continued from the checkpoint of step %lld",
+                      (long long)result->resumed_from);
+    if (r->number == 0 && args_given(args, "json"))
+        rc = print_json(dir, result, err);
+    else if (r->number == 0 && !result->diverged)
+        print_text(dir, result);
+    if (rc == MUP_OK && result->diverged)
+        rc = mup_fail(err, MUP_DIVERGED,
+                      "the loss diverged at step %lld; lower train.lr or "
+                      "lengthen train.warmup (metrics in '%s')",
+                      (long long)result->diverged_step, dir);
+    return rc;
+}
+
+static int run_rank(const struct args *args, const struct run_config *config,
+                    const char *dir, struct rank *r, struct mup_error *err)
+{
+    const struct train_hooks hooks = { r, show_step, should_stop, show_note,
+                                       send_beat };
+    struct train_result result = { 0 };
+    int rc;
+
+    terminal_init(&r->terminal, args->quiet || r->number > 0);
+    if (args->verbose && r->number == 0)
+        terminal_note(&r->terminal, "training in %s", dir);
     stop_watch();
     rc = train_run(config, dir, &hooks, &result, err);
-    terminal_clear(&terminal);
+    terminal_clear(&r->terminal);
     if (rc == MUP_STOPPED)
         return mup_fail(err, MUP_STOPPED,
                         "stopped, state saved in '%s'; run the same command "
                         "again to continue",
                         dir);
+    return rc ? rc : print_result(args, r, dir, &result, err);
+}
+
+int training_run(const struct args *args, const struct run_config *config,
+                 const char *dir, struct mup_error *err)
+{
+    struct rank r = { .number = comm_rank_from_environment() };
+    struct mup_error local = { 0 };
+    int rc = path_expect_free(dir, PATH_RUN_DIR, err);
+
+    if (rc == MUP_OK)
+        rc = heartbeat_open(r.number, comm_ranks_from_environment(), &r.heart,
+                            err);
     if (rc != MUP_OK)
         return rc;
-    if (result.resumed_from > 0 && !args->quiet)
-        terminal_note(&terminal, "continued from the checkpoint of step %lld",
-                      (long long)result.resumed_from);
-    if (args_given(args, "json"))
-        rc = print_json(dir, &result, err);
-    else if (!result.diverged)
-        print_text(dir, &result);
-    if (rc == MUP_OK && result.diverged)
-        rc = mup_fail(err, MUP_DIVERGED,
-                      "the loss diverged at step %lld; lower train.lr or "
-                      "lengthen train.warmup (metrics in '%s')",
-                      (long long)result.diverged_step, dir);
+    rc = run_rank(args, config, dir, &r, &local);
+    /* What goes to stdout is there before the supervisor hears of the end. */
+    (void)fflush(stdout);
+    /* mpirun gives the others a second once one exits with a status, which may
+     * be too short for their last checkpoint. */
+    if (heartbeat_close(&r.heart, rc, local.text))
+        return MUP_OK;
+    if (rc != MUP_OK && err)
+        *err = local;
     return rc;
 }

@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include "launcher/json.h"
+#include "launcher/paths.h"
 #include "launcher/plan.h"
 #include "launcher/terminal.h"
 #include "launcher/units.h"
 #include "launcher/verbs.h"
 #include "model/backend.h"
+#include "model/comm.h"
 
 static const struct option options[] = {
     OPTION_JSON,
@@ -26,6 +28,7 @@ struct findings {
     double gemm_flops;     /* FLOP/s of one core, 512^3 products */
     struct plan_speed run; /* of the default model at width 64 */
     int gnuplot;
+    int mpi, mpirun; /* built in; found */
 };
 
 /* "model name" of /proc/cpuinfo, "" elsewhere. */
@@ -61,23 +64,6 @@ static void find_backends(struct findings *f)
     }
     if (backend_open("auto", &be, NULL) == MUP_OK)
         snprintf(f->fastest, sizeof(f->fastest), "%s", be.name);
-}
-
-/* Whether an executable of that name lies on PATH. */
-static int on_path(const char *name)
-{
-    const char *path = getenv("PATH");
-    char file[4096];
-
-    while (path && *path) {
-        size_t len = strcspn(path, ":");
-
-        snprintf(file, sizeof(file), "%.*s/%s", (int)len, path, name);
-        if (access(file, X_OK) == 0)
-            return 1;
-        path += len + (path[len] == ':');
-    }
-    return 0;
 }
 
 static int measure_gemm(struct findings *f, struct mup_error *err)
@@ -137,6 +123,8 @@ static json_t *findings_json(const struct findings *f)
     json_object_set_new(o, "training_flops_per_s",
                         json_number(f->run.flops_per_s));
     json_object_set_new(o, "gnuplot", json_boolean(f->gnuplot));
+    json_object_set_new(o, "mpi", json_boolean(f->mpi));
+    json_object_set_new(o, "mpirun", json_boolean(f->mpirun));
     return o;
 }
 
@@ -155,7 +143,14 @@ static void print_text(const struct findings *f)
                                  ? "yes"
                                  : "missing: reports have no pictures (apt-get "
                                    "install gnuplot-nox)");
-    printf("cuda, mpi, slurm  not in this version\n");
+    printf("mpi       %s\n",
+           !f->mpi ? "not in this build: one rank only ('make setup', then "
+                     "'make', builds it in)"
+           : f->mpirun
+               ? "yes"
+               : "built in, but mpirun is missing: 'launch --local N' cannot "
+                 "start ranks (apt-get install openmpi-bin)");
+    printf("cuda, slurm  not in this version\n");
 }
 
 static int run(const struct args *args, struct mup_error *err)
@@ -173,7 +168,9 @@ static int run(const struct args *args, struct mup_error *err)
 #endif
     if (statvfs(".", &disk) == 0)
         f.disk_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
-    f.gnuplot = on_path("gnuplot");
+    f.mpi = comm_has_mpi();
+    f.mpirun = path_has_program("mpirun");
+    f.gnuplot = path_has_program("gnuplot");
     rc = measure_gemm(&f, err);
     if (rc == MUP_OK)
         rc = measure_run(&f, err);

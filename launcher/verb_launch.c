@@ -2,10 +2,12 @@
 #include <stdio.h>
 
 #include "launcher/findings.h"
+#include "launcher/local.h"
 #include "launcher/paths.h"
 #include "launcher/plan.h"
 #include "launcher/training.h"
 #include "launcher/verbs.h"
+#include "model/layout.h"
 #include "sweep/trial_dir.h"
 
 static const struct option options[] = {
@@ -84,6 +86,7 @@ static int run(const struct args *args, struct mup_error *err)
     const char *yaml = args->operands[0], *dir = args_text(args, "output");
     struct run_config config;
     char own_dir[1024];
+    struct layout layout;
     int64_t ranks;
     int rc = path_expect(yaml, PATH_RUN_CONFIG, err);
 
@@ -100,18 +103,16 @@ static int run(const struct args *args, struct mup_error *err)
     rc = args_int(args, "local", 1, 1024, &ranks, err);
     if (rc != MUP_OK)
         return rc;
-    if (ranks > 1)
-        return mup_fail(err, MUP_USAGE,
-                        "this version trains on one rank, not on %lld; use "
-                        "--local 1 (launch.local: 1)",
-                        (long long)ranks);
     config.launch.local = ranks;
-    rc = lint(yaml, &config, err);
+    rc = layout_resolve(&config, ranks, 0, &layout, err);
+    if (rc == MUP_OK)
+        rc = lint(yaml, &config, err);
     if (rc != MUP_OK)
         return rc;
     if (args_given(args, "dry-run"))
         return plan_print_run(&config, args_given(args, "json"), err);
-    return training_run(args, &config, dir, err);
+    return ranks > 1 ? local_run(args, &config, dir, err)
+                     : training_run(args, &config, dir, err);
 }
 
 const struct verb verb_launch = {
@@ -125,8 +126,12 @@ const struct verb verb_launch = {
     "command on the same folder continues where the run stopped.  Where\n"
     "OUT.transfer.json says which sweep the config came from, the linter's "
     "rules\n"
-    "are asked first: warnings are printed, errors refuse (exit code 1).",
-    "mutransfer launch target.yaml --local 1 -o runs/target",
+    "are asked first: warnings are printed, errors refuse (exit code 1).\n"
+    "More ranks than one are started by mpirun and share the model as\n"
+    "parallel.* says; DIR/log holds what each of them printed.  Ctrl-C saves "
+    "and\n"
+    "stops (exit code 7), a second one kills.",
+    "mutransfer launch target.yaml --local 2 -o runs/target",
     options,
     run,
 };

@@ -65,6 +65,8 @@ struct comm_request {
 /* Was this process started as one of several ranks?  Their number, or 1. */
 int comm_ranks_from_environment(void);
 int comm_rank_from_environment(void); /* 0 where alone */
+/* Can this build be more than one rank? */
+int comm_has_mpi(void);
 
 /* The world of this process: MPI where it was started as one of several
  * ranks, else self.  MUP_USAGE where this build has no MPI.  all: the group of

@@ -13,6 +13,11 @@
 
 #ifndef HAVE_MPI
 
+int comm_has_mpi(void)
+{
+    return 0;
+}
+
 int comm_mpi_open(struct comm_world *world, struct comm *all,
                   struct mup_error *err)
 {
@@ -25,6 +30,11 @@ int comm_mpi_open(struct comm_world *world, struct comm *all,
 }
 
 #else
+
+int comm_has_mpi(void)
+{
+    return 1;
+}
 
 #include <mpi.h>
 #include <sched.h>

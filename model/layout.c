@@ -71,30 +71,3 @@ int64_t layout_micro_batch(const struct run_config *config,
 
     return B && B < share ? B : share;
 }
-
-int layout_resolve(const struct run_config *config, int64_t ranks,
-                   int64_t memory_bytes, struct layout *out,
-                   struct mup_error *err)
-{
-    const struct parallel_config *p = &config->parallel;
-    struct layout l = { p->data, p->expert ? p->expert : 1,
-                        p->tensor ? p->tensor : 1 };
-
-    (void)memory_bytes;
-    if (!l.data)
-        l.data = ranks / (l.expert * l.tensor);
-    if (layout_ranks(&l) != ranks)
-        return mup_fail(err, MUP_USAGE,
-                        "parallel.data %lld x parallel.expert %lld x "
-                        "parallel.tensor %lld is not %lld ranks",
-                        (long long)l.data, (long long)l.expert,
-                        (long long)l.tensor, (long long)ranks);
-    if (config_kv_heads(&config->model) % l.tensor)
-        return mup_fail(err, MUP_USAGE,
-                        "parallel.tensor %lld does not divide the %lld "
-                        "key/value heads",
-                        (long long)l.tensor,
-                        (long long)config_kv_heads(&config->model));
-    *out = l;
-    return MUP_OK;
-}

@@ -68,9 +68,10 @@ int64_t layout_micro_batch(const struct run_config *config,
                            const struct layout *l);
 
 /* The layout that parallel.* asks for on `ranks` ranks: keys that are 0
- * (auto) are chosen, the least traffic among what fits memory_bytes per rank
- * (0: any).  MUP_USAGE where keys do not multiply to ranks or do not divide;
- * the sentence names the nearest layout that does. */
+ * (auto) are chosen so that it fits memory_bytes per rank (0: any), divides
+ * evenly where it can, and sends the fewest bytes (layout_choice.h has the
+ * whole rule).  MUP_USAGE where keys do not multiply to ranks or do not divide,
+ * or nothing fits; the sentence names the nearest layout that does. */
 int layout_resolve(const struct run_config *config, int64_t ranks,
                    int64_t memory_bytes, struct layout *out,
                    struct mup_error *err);

@@ -57,8 +57,10 @@ static int64_t cut(const struct model *m, const struct zero_bucket *b,
     return at;
 }
 
-static int share_out(const struct model *m, struct zero *z, int64_t *owned)
+static void share_out(const struct model *m, struct zero *z)
 {
+    int64_t *owned = z->owned;
+
     for (int i = 0; i < z->n_buckets; i++) {
         struct zero_bucket *b = &z->bucket[i];
         const struct comm *c = holders(m, b);
@@ -73,7 +75,6 @@ static int share_out(const struct model *m, struct zero *z, int64_t *owned)
         z->total += b->owned[c->rank];
         z->scratch_total += b->owned[c->rank] * (c->size - 1);
     }
-    return z->n_buckets;
 }
 
 static void add_piece(struct zero *z, const struct model *m, int param,
@@ -119,13 +120,13 @@ static void turn_round(struct zero *z, int from, int to)
 int zero_init(const struct model *m, struct zero *out, struct mup_error *err)
 {
     size_t n = (size_t)m->params.n;
+    size_t holders = (size_t)m->ranks->dense.size;
     struct zero z = { .bucket = calloc(n, sizeof(*z.bucket)),
-                      .piece = calloc(2 * n, sizeof(*z.piece)) };
-    int64_t *owned = calloc(n * (size_t)m->ranks->dense.size, sizeof(*owned));
+                      .piece = calloc(2 * n, sizeof(*z.piece)),
+                      .owned = calloc(n * holders, sizeof(*z.owned)) };
     int dense;
 
-    if (!z.bucket || !z.piece || !owned) {
-        free(owned);
+    if (!z.bucket || !z.piece || !z.owned) {
         zero_clear(&z);
         return mup_fail(err, MUP_SYSTEM, "out of memory for the shares");
     }
@@ -133,7 +134,7 @@ int zero_init(const struct model *m, struct zero *out, struct mup_error *err)
     fill_buckets(m, &z, 1);
     turn_round(&z, 0, dense);
     turn_round(&z, dense, z.n_buckets);
-    share_out(m, &z, owned);
+    share_out(m, &z);
     find_pieces(m, &z);
     *out = z;
     return MUP_OK;
@@ -141,8 +142,7 @@ int zero_init(const struct model *m, struct zero *out, struct mup_error *err)
 
 void zero_clear(struct zero *z)
 {
-    if (z->bucket)
-        free(z->bucket[0].owned);
+    free(z->owned);
     free(z->bucket);
     free(z->piece);
     memset(z, 0, sizeof(*z));

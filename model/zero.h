@@ -35,6 +35,7 @@ struct zero {
     int n_buckets, n_pieces;
     struct zero_bucket *bucket; /* in the order of the flat arrays */
     struct zero_piece *piece;
+    int64_t *owned;       /* the buckets' lists */
     int64_t total;        /* elements that this rank owns */
     int64_t second_total; /* of them with a second moment */
     int64_t scratch_total;

@@ -97,6 +97,34 @@ t "plan of a run names bytes" 0 '[0-9]+ bytes planned' "$m" plan $tiny
 t "plan of a sweep counts trials" 0 'trials +[0-9]+ = ' \
     "$m" plan configs/quickstart.yaml
 t "plan speaks JSON" 0 '"arena_bytes": [0-9]+' "$m" plan $tiny --json
+grok=configs/grok-1.yaml
+same "plan of 1024 ranks, with the fastest layouts" "$golden/plan-ranks.txt" \
+    "$m" plan $grok --ranks 1024 --memory 640 --layouts
+if grep -vxFf "$top/docs/parallel.md" "$golden/plan-ranks.txt" >missing.txt; then
+    not_ok "docs/parallel.md shows that plan" "$(cat missing.txt)"
+else
+    ok "docs/parallel.md shows that plan"
+fi
+t "plan --ranks speaks JSON" 0 '"all_to_all": ' \
+    "$m" plan $tiny --ranks 4 --layouts --json
+t "... and names what was chosen" 0 '"expert": true' \
+    "$m" plan $tiny --ranks 4 --json --parallel.data=2
+t "a plan that does not fit says no" 1 'DOES NOT FIT' \
+    "$m" plan $grok --ranks 1024
+t "... and names what fits" 1 'nearest that fits: 1,024 ranks = data 32 ' \
+    "$m" plan $grok --ranks 1024 --memory 640 --parallel.expert=4 \
+    --parallel.tensor=4
+t "a target is planned before it has a learning rate" 0 'ranks +2 = data' \
+    "$m" plan configs/quickstart-target.yaml --ranks 2
+t "a wrong layout is refused with the nearest" 2 \
+    'does not divide the 8 key/value heads; nearest: parallel.data 3, ' \
+    "$m" plan $grok --ranks 12 --parallel.tensor=3
+t "sizes of ranks need ranks" 2 '^mutransfer plan: --memory needs --ranks$' \
+    "$m" plan $tiny --memory 8
+t "memory is above nothing" 2 'memory: 0 is not above 0' \
+    "$m" plan $tiny --ranks 2 --memory 0
+t "a sweep has no ranks" 2 'a trial of a sweep has one rank' \
+    "$m" plan configs/quickstart.yaml --ranks 2
 t "a dry run trains nothing" 0 'bytes planned' "$m" train $tiny -n -o dry
 t "... and leaves no folder" 1 '' test -e dry
 
@@ -370,8 +398,6 @@ t "a damaged one is named to the chunk" 5 \
 rm -r broken
 t "a diverging run has its exit code" 6 'diverged at step' \
     "$m" train $tiny -q -o diverged --train.lr=1e6 --train.clip=0
-t "more ranks than one are refused for now" 2 'one rank' \
-    "$m" launch $tiny --local 2 -o ranks
 
 long=(train $tiny --train.steps=600 --run.log_every=1 -q)
 "$m" "${long[@]}" -o whole >/dev/null || not_ok "an unbroken run" "failed"

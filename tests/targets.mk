@@ -53,7 +53,11 @@ lint: ## format, static analysis and the rules of the house
 
 bench: ## speed against this machine's own limit
 	@$(MAKE) --no-print-directory all $(BENCH_BIN)
-	@for b in $(BENCH_BIN); do $$b || exit; done
+	@for b in $(filter-out %/bench_parallel,$(BENCH_BIN)); do $$b || exit; done
+
+bench-parallel: ## what ranks and checkpoints cost, as shares
+	@$(MAKE) --no-print-directory $(B)/tests/bench_parallel
+	@$(B)/tests/bench_parallel
 
 # ---- fuzzing: make fuzz T=60 (seconds each) --------------------------------------
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)

@@ -330,6 +330,30 @@ static void the_newest_sound_one_is_used(void **state)
     remove_tree(t.dir);
 }
 
+static void a_renamed_checkpoint_is_not_taken_for_another_step(void **state)
+{
+    char from[CHECKPOINT_PATH_BYTES], to[CHECKPOINT_PATH_BYTES];
+    struct mup_error err = { 0 };
+    json_t *manifest = NULL;
+    struct holding h;
+    struct team t;
+
+    (void)state;
+    new_dir(t.dir);
+    share_out(&h, 1, RANK_0);
+    start_savers(&t, 1);
+    save_well(&t, 3, &h);
+    stop_savers(&t);
+    checkpoint_path(t.dir, 3, from);
+    checkpoint_path(t.dir, 9, to);
+    assert_int_equal(rename(from, to), 0);
+    assert_int_equal(checkpoint_load(t.dir, 9, h.parts, h.n, &manifest, &err),
+                     MUP_CORRUPT);
+    assert_non_null(strstr(err.text, "step 3: it was renamed"));
+    drop(&h, 1);
+    remove_tree(t.dir);
+}
+
 static void the_older_format_is_refused(void **state)
 {
     json_t *manifest = json_pack("{s:i, s:i, s:{}, s:[]}", "format", 1, "step",
@@ -419,6 +443,7 @@ int main(void)
         cmocka_unit_test(another_tensor_is_a_usage_error),
         cmocka_unit_test(damage_anywhere_is_found_and_named),
         cmocka_unit_test(the_newest_sound_one_is_used),
+        cmocka_unit_test(a_renamed_checkpoint_is_not_taken_for_another_step),
         cmocka_unit_test(the_older_format_is_refused),
         cmocka_unit_test(manifests_that_lie_are_refused),
     };

@@ -83,6 +83,7 @@ static void what_does_not_change_is_not_written_again(void **state)
     struct holding h[2], all;
     struct saver_stats stats;
     int64_t written[5] = { 0 };
+    double one, three;
     struct stat info;
     char file[1500];
     struct team t;
@@ -107,9 +108,14 @@ static void what_does_not_change_is_not_written_again(void **state)
              "%s/step-0000000004/rank-0001-0000000002-still.bin", t.dir);
     assert_int_equal(stat(file, &info), 0);
     assert_int_equal(info.st_nlink, 3);
+    /* it takes its room once ("frozen" has 4032 bytes) */
+    assert_int_equal(checkpoint_usage(t.dir, &three, NULL), MUP_OK);
     /* and no checkpoint needs another */
     for (int64_t step = 2; step <= 3; step++)
         assert_int_equal(checkpoint_drop(t.dir, step, NULL), MUP_OK);
+    assert_int_equal(checkpoint_usage(t.dir, &one, NULL), MUP_OK);
+    /* up to the digits of three manifests */
+    assert_float_equal(three, 3 * one - 2 * 4032, 100);
     assert_reads(t.dir, 4, &all, 1);
     save_well(&t, 5, h);
     assert_int_equal(checkpoint_drop(t.dir, 4, NULL), MUP_OK);

@@ -48,10 +48,11 @@ static void remove_tree(const char *path)
     assert_int_equal(waitpid(pid, &status, 0), pid);
 }
 
-/* Hooks that take the checkpoints away, or the right to make them, in the
- * middle of a run. */
+/* Hooks that take the checkpoints away, or the right to make them (then while
+ * nothing is being saved), in the middle of a run. */
 struct vandal {
     char checkpoints[100];
+    const char *every; /* of the run's checkpoints, NULL: 5 */
     int64_t from;
     int in_the_way; /* a file of that name stands there instead */
     int relents;    /* when told of it */
@@ -88,6 +89,9 @@ static int train_with(struct vandal *v, char *dir, struct mup_error *err)
 
     snprintf(dir, 64, "/tmp/mutransfer-test-XXXXXX");
     assert_non_null(mkdtemp(dir));
+    if (v->every)
+        snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "%s",
+                 v->every);
     snprintf(v->checkpoints, sizeof(v->checkpoints), "%s/checkpoints", dir);
     return train_run(&c, dir, &hooks, &result, err);
 }
@@ -124,7 +128,7 @@ static void one_failed_save_is_a_note_and_two_are_an_error(void **state)
 {
     struct vandal one = { .from = 1, .in_the_way = 1, .relents = 1 };
     struct vandal two = { .from = 1, .in_the_way = 1 };
-    struct vandal last = { .from = 38, .in_the_way = 1 };
+    struct vandal last = { .every = "0", .from = 38, .in_the_way = 1 };
     struct mup_error err = { 0 };
     char dir[64];
 

@@ -1,0 +1,71 @@
+/* What a rank tells the supervisor of its run, and hears from it, over TCP.
+ *
+ * The supervisor sets MUTRANSFER_SUPERVISOR=HOST:PORT:TOKEN; without it every
+ * call here does nothing.  Lines of text, rank to supervisor:
+ *
+ *     hello TOKEN RANK RANKS PID HOST      first; else the connection is closed
+ *     beat STEP PHASE COMPUTE_S WALL_S     PHASE: setup, step, checkpoint, ...
+ *     progress TEXT                        the line that users watch
+ *     bye STATUS TEXT                      last; TEXT: the error, may be empty
+ *
+ * and back: "stop" (save and stop).  No call waits: what the socket does not
+ * take is dropped, whole lines at a time.  A connection that ends means stop
+ * as well, so that no rank outlives its supervisor. */
+#ifndef LAUNCHER_HEARTBEAT_H
+#define LAUNCHER_HEARTBEAT_H
+
+#include "model/train.h"
+
+#define HEARTBEAT_VARIABLE    "MUTRANSFER_SUPERVISOR"
+#define HEARTBEAT_LINE_BYTES  1280 /* with newline; holds any mup_error */
+#define HEARTBEAT_TOKEN_BYTES 33
+#define HEARTBEAT_HOST_BYTES  64
+
+enum heartbeat_kind {
+    HEARTBEAT_HELLO,
+    HEARTBEAT_BEAT,
+    HEARTBEAT_PROGRESS,
+    HEARTBEAT_BYE
+};
+
+/* One line of a rank; members that its kind lacks are 0. */
+struct heartbeat_message {
+    int kind;
+    char token[HEARTBEAT_TOKEN_BYTES];
+    char host[HEARTBEAT_HOST_BYTES];
+    int64_t rank, ranks, pid;
+    struct train_beat beat;
+    double wall_s;  /* Unix time at the rank */
+    int64_t status; /* of bye */
+    char text[HEARTBEAT_LINE_BYTES];
+};
+
+/* A line without its newline.  0 if it is one of the above, else -1; out is
+ * then undefined. */
+int heartbeat_parse(const char *line, struct heartbeat_message *out);
+
+/* The rank's end. */
+struct heartbeat {
+    int fd;   /* -1: no supervisor, or the connection has ended */
+    int stop; /* the supervisor said so, or has gone */
+    char out[2 * HEARTBEAT_LINE_BYTES]; /* accepted, not yet sent */
+    size_t n_out;
+    char in[16]; /* part of a line */
+    size_t n_in;
+};
+
+/* Connect where the environment asks for it.  MUP_USAGE for an address that is
+ * none; a supervisor that does not answer is one that has gone. */
+int heartbeat_open(int rank, int ranks, struct heartbeat *out,
+                   struct mup_error *err);
+/* Is there a supervisor who shows the progress? */
+int heartbeat_is_watched(const struct heartbeat *h);
+void heartbeat_beat(struct heartbeat *h, const struct train_beat *beat);
+void heartbeat_progress(struct heartbeat *h, const char *text);
+/* Nonzero: save and stop. */
+int heartbeat_should_stop(struct heartbeat *h);
+/* Say how this rank ended and close.  Nonzero: the supervisor has been told, so
+ * that status and text are its to report. */
+int heartbeat_close(struct heartbeat *h, int status, const char *text);
+
+#endif

@@ -1,0 +1,78 @@
+/* The supervisor's end of the heartbeat: what is known of every rank.
+ *
+ *     roster_open("127.0.0.1", n, &r, &err);    r.address goes to the ranks
+ *     n = roster_watch(&r, fds);  poll(fds, n, ...);
+ *     roster_serve(&r, fds, n, now);            calls r.event
+ *
+ * A connection counts once it has said hello with the token; one that says
+ * anything wrong is closed and otherwise ignored. */
+#ifndef LAUNCHER_ROSTER_H
+#define LAUNCHER_ROSTER_H
+
+#include <poll.h>
+
+#include "launcher/heartbeat.h"
+
+struct rank_state {
+    int connected;
+    int bye;    /* said how it ended */
+    int lost;   /* was connected, is no more, said no bye */
+    int killed; /* by us */
+    int status; /* of bye */
+    int phase;
+    int64_t step, beats, pid;
+    double compute_s; /* of the last step */
+    double last_s;    /* of the last line, supervisor's clock */
+    double longest_s; /* between two beats */
+    char host[HEARTBEAT_HOST_BYTES];
+};
+
+struct rank_connection {
+    int fd;
+    int rank; /* -1: no hello yet */
+    double since_s;
+    size_t n;
+    char line[HEARTBEAT_LINE_BYTES];
+};
+
+/* What happened to one rank; kind: of the message, or RANK_LOST. */
+#define RANK_LOST 100
+struct rank_event {
+    int rank, kind;
+    struct heartbeat_message message; /* not of RANK_LOST */
+};
+
+struct roster {
+    int n;
+    struct rank_state *state; /* n */
+    double now_s;             /* of roster_serve, a monotonic clock */
+    int listen;               /* socket */
+    int n_connections, max_connections;
+    struct rank_connection *connection;
+    /* Called for every event; set after roster_open, may be NULL. */
+    void (*event)(void *context, const struct rank_event *event);
+    void *context;
+    char token[HEARTBEAT_TOKEN_BYTES];
+    char address[128]; /* for HEARTBEAT_VARIABLE */
+};
+
+int roster_open(const char *host, int n, struct roster *out,
+                struct mup_error *err);
+void roster_close(struct roster *r);
+
+/* Entries that roster_watch fills at most. */
+int roster_max_fds(const struct roster *r);
+int roster_watch(const struct roster *r, struct pollfd *fds);
+/* Read what poll found in those n entries; now_s: a monotonic clock. */
+void roster_serve(struct roster *r, const struct pollfd *fds, int n,
+                  double now_s);
+
+/* Ask every rank to save and stop. */
+void roster_stop(struct roster *r);
+
+/* The rank that trains but has been silent for longer than a step has ever
+ * taken and deadline_s on top, by when the ranks themselves should have
+ * noticed; -1: none.  Of several the one that was silent first. */
+int roster_find_hung(const struct roster *r, double now_s, double deadline_s);
+
+#endif

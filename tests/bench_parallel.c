@@ -1,0 +1,308 @@
+/* What ranks and checkpoints cost, as shares of what this machine can do:
+ *
+ *     make bench-parallel
+ *
+ * Two ranks against one, alternating, so that a noisy machine disturbs both;
+ * medians.  Run with arguments this program is one rank. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "model/file.h"
+#include "model/saver.h"
+#include "model/trainer.h"
+
+enum { STEPS = 5, ROUNDS = 3, DISK_BYTES = 100000000 };
+
+static double now_s(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double median(const double *x, int n)
+{
+    double sorted[64];
+
+    memcpy(sorted, x, (size_t)n * sizeof(*x));
+    qsort(sorted, (size_t)n, sizeof(*sorted), ascending);
+    return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+}
+
+/* --- a rank --- */
+
+static struct run_config make_config(int64_t width)
+{
+    struct run_config c;
+
+    memset(&c, 0, sizeof(c));
+    config_defaults(&run_schema, &c);
+    c.model.width = width;
+    c.model.layers = 4;
+    c.model.head_size = 64;
+    c.model.kv_group = 1;
+    c.model.seq = 256;
+    c.train.lr = 0.01;
+    c.train.batch = 16;
+    c.train.micro_batch = 8;
+    c.train.steps = 1000;
+    return c;
+}
+
+/* Seconds of a step's reduction and gathering with nothing else to do. */
+static double messages_alone(struct trainer *t)
+{
+    double sum = 0;
+
+    for (int i = 0; i < STEPS; i++) {
+        double start;
+
+        comm_barrier(&t->ranks->all);
+        start = now_s();
+        for (int64_t l = t->model.L; l >= -1; l--)
+            zero_reduce(&t->zero, &t->model, l);
+        zero_finish(&t->zero, &t->model);
+        zero_gather(&t->zero, &t->model);
+        sum += now_s() - start;
+    }
+    return sum / STEPS;
+}
+
+/* Prints: seconds a step, waited in it, messages alone, MB sent a step,
+ * GFLOP/s of all ranks. */
+static int be_a_rank(char **argv)
+{
+    struct run_config c = make_config(strtoll(argv[1], NULL, 10));
+    struct mup_error err = { 0 };
+    struct trainer_step s;
+    struct ranks ranks;
+    struct trainer t;
+    double start, elapsed, waited, sent = 0;
+    int rc;
+
+    c.parallel.expert = strtoll(argv[2], NULL, 10);
+    c.parallel.tensor = strtoll(argv[3], NULL, 10);
+    rc = ranks_open(&c, &ranks, &err);
+    if (!rc)
+        rc = trainer_open(&c, &ranks, &t, &err);
+    for (int i = 0; !rc && i < 2; i++)
+        rc = trainer_step(&t, i, &s, &err);
+    if (rc) {
+        fprintf(stderr, "%s\n", err.text);
+        return rc;
+    }
+    comm_barrier(&ranks.all);
+    memset(&ranks.world.stats, 0, sizeof(ranks.world.stats));
+    start = now_s();
+    for (int i = 0; !rc && i < STEPS; i++)
+        rc = trainer_step(&t, 2 + i, &s, &err);
+    elapsed = (now_s() - start) / STEPS;
+    waited = ranks.world.stats.wait_s / STEPS;
+    for (int k = 0; k < COMM_KINDS; k++)
+        sent += (double)ranks.world.stats.bytes[k] / STEPS / 1e6;
+    start = messages_alone(&t);
+    if (ranks.all.rank == 0)
+        printf("%.6f %.6f %.6f %.3f %.3f\n", elapsed, waited, start, sent,
+               model_flops_per_sequence(&t.model.params, &c.model) *
+                   (double)c.train.batch / elapsed / 1e9);
+    trainer_close(&t);
+    ranks_close(&ranks);
+    return rc;
+}
+
+/* --- ranks --- */
+
+static char program[1024];
+
+struct sample {
+    double step_s, wait_s, messages_s, sent_mb, gflops;
+};
+
+static int measure(int64_t width, int ranks, int expert, int tensor,
+                   struct sample *out)
+{
+    char command[2400], path[1100];
+    FILE *f;
+    int n = 0;
+
+    snprintf(path, sizeof(path), "%s-numbers", program);
+    if (ranks == 1)
+        snprintf(command, sizeof(command), "taskset -c 0 %s %lld 1 1 >%s",
+                 program, (long long)width, path);
+    else
+        snprintf(command, sizeof(command),
+                 "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+                 "mpirun --bind-to core -np %d %s %lld %d %d >%s",
+                 ranks, program, (long long)width, expert, tensor, path);
+    if (system(command) != 0 || !(f = fopen(path, "r")))
+        return 1;
+    n = fscanf(f, "%lf %lf %lf %lf %lf", &out->step_s, &out->wait_s,
+               &out->messages_s, &out->sent_mb, &out->gflops);
+    (void)fclose(f);
+    (void)unlink(path);
+    return n != 5;
+}
+
+static int bench_ranks(int64_t width)
+{
+    static const struct {
+        const char *name;
+        int expert, tensor;
+    } ways[] = { { "data 2", 1, 1 },
+                 { "expert 2", 2, 1 },
+                 { "tensor 2", 1, 2 } };
+
+    for (size_t w = 0; w < sizeof(ways) / sizeof(ways[0]); w++) {
+        double ratio[ROUNDS], wait[ROUNDS], hidden[ROUNDS], rate[ROUNDS];
+        struct sample one = { 0 }, two = { 0 };
+
+        for (int i = 0; i < ROUNDS; i++) {
+            if (measure(width, 1, 1, 1, &one) ||
+                measure(width, 2, ways[w].expert, ways[w].tensor, &two))
+                return 1;
+            ratio[i] = one.step_s / two.step_s;
+            wait[i] = two.wait_s / two.step_s;
+            hidden[i] = 1 - two.wait_s / two.messages_s;
+            rate[i] = two.gflops / one.gflops / 2;
+        }
+        printf("width %-5lld %-9s  %4.2f x one rank (%3.0f %% of two cores)  "
+               "waiting %4.1f %% of a step  %6.1f MB sent a step",
+               (long long)width, ways[w].name, median(ratio, ROUNDS),
+               100 * median(rate, ROUNDS), 100 * median(wait, ROUNDS),
+               two.sent_mb);
+        if (w == 0)
+            printf("  %3.0f %% of the messages' own time hidden",
+                   100 * median(hidden, ROUNDS));
+        printf("\n");
+        (void)fflush(stdout);
+    }
+    return 0;
+}
+
+/* --- the disk --- */
+
+/* Seconds of writing n bytes to a new file and syncing it. */
+static double write_plain(const char *path, const char *data, size_t n)
+{
+    double start = now_s();
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    for (size_t i = 0; fd >= 0 && i < n;) {
+        ssize_t k = write(fd, data + i, n - i < 4 << 20 ? n - i : 4 << 20);
+
+        if (k <= 0)
+            return -1;
+        i += (size_t)k;
+    }
+    if (fd < 0 || fsync(fd) != 0 || close(fd) != 0)
+        return -1;
+    start = now_s() - start;
+    (void)unlink(path);
+    return start;
+}
+
+static int save(struct saver *s, int64_t step, char *data,
+                struct saver_stats *cost, struct mup_error *err)
+{
+    const struct checkpoint_part part = {
+        .name = "bench",
+        .kind = "weight",
+        .shape = { 1, 1, DISK_BYTES / 4 },
+        .extent = { 1, 1, DISK_BYTES / 4 },
+        .count = DISK_BYTES / 4,
+        .data = data,
+    };
+    json_t *state = json_object();
+    const struct saver_snapshot snapshot = { step, &part, 1, state };
+    struct saver_stats before = saver_stats(s), after;
+    int rc = saver_start(s, &snapshot, err), state_now;
+
+    json_decref(state);
+    if (rc)
+        return rc;
+    state_now = saver_wait(s, err);
+    if (state_now != SAVER_WRITTEN)
+        return MUP_SYSTEM;
+    after = saver_stats(s);
+    cost->stall_s = after.stall_s - before.stall_s;
+    cost->write_s = after.write_s - before.write_s;
+    saver_commit(s);
+    return saver_wait(s, err) == SAVER_COMMITTED ? MUP_OK : MUP_SYSTEM;
+}
+
+static int bench_disk(const char *dir)
+{
+    struct saver_options options = {
+        .dir = dir,
+        .ranks = 1,
+        .bytes = DISK_BYTES,
+        .total_bytes = DISK_BYTES,
+        .config = "",
+        .policy = { .keep_last = 1 },
+    };
+    double share[ROUNDS], stall[ROUNDS], plain_rate[ROUNDS];
+    struct mup_error err = { 0 };
+    char *data = malloc(DISK_BYTES), path[600];
+    struct saver *s = NULL;
+    int rc = file_make_dirs(dir, &err);
+
+    snprintf(path, sizeof(path), "%s/plain", dir);
+    if (!rc)
+        rc = data ? saver_open(&options, &s, &err) : MUP_SYSTEM;
+    for (int i = 0; !rc && i < ROUNDS; i++) {
+        struct saver_stats cost = { 0 };
+        double plain_s;
+
+        /* new numbers everywhere, or nothing would be written again */
+        for (size_t k = 0; k < DISK_BYTES / 4; k++)
+            ((uint32_t *)(void *)data)[k] =
+                (uint32_t)k * 2654435761u + (uint32_t)i;
+        plain_s = write_plain(path, data, DISK_BYTES);
+        rc = plain_s > 0 ? save(s, i + 1, data, &cost, &err) : MUP_SYSTEM;
+        share[i] = plain_s / cost.write_s;
+        stall[i] = cost.stall_s;
+        plain_rate[i] = DISK_BYTES / plain_s / 1e6;
+    }
+    saver_close(s);
+    free(data);
+    if (rc) {
+        fprintf(stderr, "%s\n", err.text);
+        return rc;
+    }
+    printf("checkpoint of 100 MB  %3.0f %% of the disk's own bandwidth "
+           "(%.0f MB/s)  stall %.1f ms, %.1f %% of a second\n",
+           100 * median(share, ROUNDS), median(plain_rate, ROUNDS),
+           1e3 * median(stall, ROUNDS), 100 * median(stall, ROUNDS));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    char dir[512];
+    int rc;
+
+    if (argc == 4)
+        return be_a_rank(argv);
+    if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
+        return 1;
+    snprintf(dir, sizeof(dir), "%.400s-checkpoints", program);
+    rc = bench_disk(dir);
+    if (!rc && system("command -v mpirun >/dev/null 2>&1") == 0)
+        rc = bench_ranks(128) || bench_ranks(256);
+    else if (!rc)
+        printf("ranks: skipped, there is no mpirun\n");
+    return rc;
+}

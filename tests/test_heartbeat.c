@@ -1,0 +1,641 @@
+/* Heartbeats over 127.0.0.1, slow ranks, tagged output. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "launcher/heartbeat.h"
+#include "launcher/roster.h"
+#include "launcher/stragglers.h"
+#include "launcher/tagged.h"
+
+/* --- lines --- */
+
+static void lines_of_every_kind_parse(void **state)
+{
+    struct heartbeat_message m;
+
+    (void)state;
+    assert_int_equal(heartbeat_parse("hello abc 3 4 77 node1", &m), 0);
+    assert_int_equal(m.kind, HEARTBEAT_HELLO);
+    assert_string_equal(m.token, "abc");
+    assert_int_equal(m.rank, 3);
+    assert_int_equal(m.ranks, 4);
+    assert_int_equal(m.pid, 77);
+    assert_string_equal(m.host, "node1");
+    assert_int_equal(heartbeat_parse("beat 12 evaluation 0.25 17e8", &m), 0);
+    assert_int_equal(m.kind, HEARTBEAT_BEAT);
+    assert_int_equal(m.beat.step, 12);
+    assert_int_equal(m.beat.phase, TRAIN_EVALUATION);
+    assert_float_equal(m.beat.compute_s, 0.25, 0);
+    assert_int_equal(heartbeat_parse("progress step 1/2  loss 3", &m), 0);
+    assert_string_equal(m.text, "step 1/2  loss 3");
+    assert_int_equal(heartbeat_parse("bye 7 stopped, state saved", &m), 0);
+    assert_int_equal(m.status, 7);
+    assert_string_equal(m.text, "stopped, state saved");
+    assert_int_equal(heartbeat_parse("bye 0 ", &m), 0);
+    assert_string_equal(m.text, "");
+}
+
+static void malformed_lines_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        " ",
+        "hello",
+        "hello abc 4 4 77 node1", /* rank 4 of 4 */
+        "hello abc -1 4 77 node1",
+        "hello abc 1 4 0 node1",
+        "hello abc 1 4 77",
+        "hello abc 1 4 77 node1 more",
+        "hello abc 1 4 99999999999999999999 node1",
+        "hello 0123456789012345678901234567890123456789 1 4 77 node1",
+        "beat 1 step nan 1",
+        "beat 1 step inf 1",
+        "beat 1 step -1 1",
+        "beat 1 walking 1 1",
+        "beat 1 step 1",
+        "beat 1 step 1 1 1",
+        "beat x step 1 1",
+        "bye",
+        "bye 256 x",
+        "bye x",
+        "stop",
+        "progress \033[2J",
+    };
+    struct heartbeat_message m;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        if (heartbeat_parse(bad[i], &m) == 0)
+            fail_msg("accepted: '%s'", bad[i]);
+}
+
+/* --- connections --- */
+
+#define MAX_EVENTS 512
+
+struct seen {
+    struct roster roster;
+    double now_s;
+    int n, rank[MAX_EVENTS], kind[MAX_EVENTS];
+    char text[HEARTBEAT_LINE_BYTES];
+};
+
+static void see(void *context, const struct rank_event *e)
+{
+    struct seen *s = context;
+
+    assert_true(s->n < MAX_EVENTS);
+    s->rank[s->n] = e->rank;
+    s->kind[s->n++] = e->kind;
+    if (e->message.text[0])
+        snprintf(s->text, sizeof(s->text), "%s", e->message.text);
+}
+
+static void open_server(struct seen *s, int ranks)
+{
+    struct mup_error err;
+
+    memset(s, 0, sizeof(*s));
+    assert_int_equal(roster_open("127.0.0.1", ranks, &s->roster, &err), MUP_OK);
+    s->roster.event = see;
+    s->roster.context = s;
+    assert_int_equal(setenv(HEARTBEAT_VARIABLE, s->roster.address, 1), 0);
+}
+
+static void close_server(struct seen *s)
+{
+    roster_close(&s->roster);
+    unsetenv(HEARTBEAT_VARIABLE);
+}
+
+/* Until the loopback has nothing more: 20 ms without news. */
+static void serve(struct seen *s)
+{
+    struct pollfd *fds =
+        calloc((size_t)roster_max_fds(&s->roster), sizeof(*fds));
+
+    assert_non_null(fds);
+    for (;;) {
+        int n = roster_watch(&s->roster, fds);
+        int ready = poll(fds, (nfds_t)n, 20);
+
+        roster_serve(&s->roster, fds, n, s->now_s);
+        if (ready <= 0)
+            break;
+    }
+    free(fds);
+}
+
+/* A client that speaks what it is told. */
+static int connect_raw(const struct seen *s)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int port = 0;
+
+    assert_int_equal(sscanf(s->roster.address, "127.0.0.1:%d:", &port), 1);
+    at.sin_port = htons((uint16_t)port);
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    return fd;
+}
+
+static void say(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL),
+                     (ssize_t)strlen(text));
+}
+
+static void say_hello(const struct seen *s, int fd, int rank)
+{
+    char line[200];
+
+    snprintf(line, sizeof(line), "hello %s %d %d 4242 here\n", s->roster.token,
+             rank, s->roster.n);
+    say(fd, line);
+}
+
+static int is_closed(int fd)
+{
+    char c;
+
+    /* closed with our text unread: reset; else the end of the stream */
+    return recv(fd, &c, 1, MSG_DONTWAIT) <= 0 &&
+           recv(fd, &c, 1, MSG_DONTWAIT) == 0;
+}
+
+static void a_rank_is_followed_from_hello_to_bye(void **state)
+{
+    struct train_beat beat = { 5, TRAIN_STEP, 0.125 };
+    struct heartbeat h;
+    struct seen s;
+
+    (void)state;
+    open_server(&s, 2);
+    assert_int_equal(heartbeat_open(1, 2, &h, NULL), MUP_OK);
+    assert_true(heartbeat_is_watched(&h));
+    heartbeat_beat(&h, &beat);
+    heartbeat_progress(&h, "half\nway");
+    serve(&s);
+    assert_int_equal(s.n, 3);
+    assert_int_equal(s.kind[0], HEARTBEAT_HELLO);
+    assert_int_equal(s.rank[0], 1);
+    assert_string_equal(s.text, "half way");
+    assert_int_equal(s.roster.state[1].step, 5);
+    assert_int_equal(s.roster.state[1].phase, TRAIN_STEP);
+    assert_int_equal(s.roster.state[1].pid, getpid());
+    assert_float_equal(s.roster.state[1].compute_s, 0.125, 0);
+    assert_int_equal(s.roster.state[0].connected, 0);
+    assert_int_equal(heartbeat_close(&h, 7, "stopped"), 1);
+    serve(&s);
+    assert_int_equal(s.n, 4);
+    assert_int_equal(s.kind[3], HEARTBEAT_BYE);
+    assert_int_equal(s.roster.state[1].status, 7);
+    assert_int_equal(s.roster.state[1].lost, 0);
+    assert_int_equal(s.roster.state[1].connected, 0);
+    assert_string_equal(s.text, "stopped");
+    close_server(&s);
+}
+
+static void stop_reaches_the_ranks(void **state)
+{
+    struct heartbeat h[2];
+    struct seen s;
+
+    (void)state;
+    open_server(&s, 2);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(heartbeat_open(i, 2, &h[i], NULL), MUP_OK);
+    serve(&s);
+    assert_int_equal(heartbeat_should_stop(&h[0]), 0);
+    roster_stop(&s.roster);
+    for (int i = 0; i < 2; i++) {
+        struct pollfd fd = { h[i].fd, POLLIN, 0 };
+
+        assert_int_equal(poll(&fd, 1, 5000), 1);
+        assert_int_equal(heartbeat_should_stop(&h[i]), 1);
+        assert_true(heartbeat_is_watched(&h[i]));
+        (void)heartbeat_close(&h[i], 0, "");
+    }
+    close_server(&s);
+}
+
+static void a_supervisor_that_goes_stops_its_ranks(void **state)
+{
+    struct train_beat beat = { 0 };
+    struct heartbeat h;
+    struct pollfd fd;
+    struct seen s;
+
+    (void)state;
+    open_server(&s, 1);
+    assert_int_equal(heartbeat_open(0, 1, &h, NULL), MUP_OK);
+    serve(&s);
+    roster_close(&s.roster);
+    fd = (struct pollfd){ h.fd, POLLIN, 0 };
+    assert_int_equal(poll(&fd, 1, 5000), 1);
+    assert_int_equal(heartbeat_should_stop(&h), 1);
+    assert_false(heartbeat_is_watched(&h));
+    heartbeat_beat(&h, &beat);
+    assert_int_equal(heartbeat_close(&h, 0, ""), 0);
+    /* and one that has gone before the start is no better */
+    assert_int_equal(heartbeat_open(0, 1, &h, NULL), MUP_OK);
+    for (int i = 0; i < 100 && !heartbeat_should_stop(&h); i++)
+        (void)poll(NULL, 0, 10);
+    assert_int_equal(heartbeat_should_stop(&h), 1);
+    (void)heartbeat_close(&h, 0, "");
+    unsetenv(HEARTBEAT_VARIABLE);
+}
+
+static void without_a_supervisor_nothing_happens(void **state)
+{
+    struct train_beat beat = { 0 };
+    struct heartbeat h;
+    struct mup_error err;
+
+    (void)state;
+    unsetenv(HEARTBEAT_VARIABLE);
+    assert_int_equal(heartbeat_open(0, 1, &h, &err), MUP_OK);
+    heartbeat_beat(&h, &beat);
+    assert_int_equal(heartbeat_should_stop(&h), 0);
+    assert_int_equal(heartbeat_close(&h, 0, ""), 0);
+    assert_int_equal(setenv(HEARTBEAT_VARIABLE, "nonsense", 1), 0);
+    assert_int_equal(heartbeat_open(0, 1, &h, &err), MUP_USAGE);
+    unsetenv(HEARTBEAT_VARIABLE);
+}
+
+static void a_supervisor_that_does_not_read_blocks_nobody(void **state)
+{
+    struct train_beat beat = { 1, TRAIN_STEP, 1 };
+    struct heartbeat h;
+    struct seen s;
+
+    (void)state;
+    open_server(&s, 1);
+    assert_int_equal(heartbeat_open(0, 1, &h, NULL), MUP_OK);
+    /* far more than the sockets hold: what does not fit is dropped */
+    for (int i = 0; i < 300000; i++)
+        heartbeat_beat(&h, &beat);
+    assert_int_equal(heartbeat_should_stop(&h), 0);
+    s.roster.event = NULL;
+    serve(&s);
+    assert_true(s.roster.state[0].beats > 0);
+    assert_true(s.roster.state[0].beats < 300000);
+    heartbeat_beat(&h, &beat);
+    s.roster.event = see;
+    (void)heartbeat_close(&h, 0, "");
+    serve(&s);
+    /* whole lines alone were dropped */
+    assert_int_equal(s.roster.state[0].bye, 1);
+    close_server(&s);
+}
+
+static void lines_arrive_in_pieces(void **state)
+{
+    struct seen s;
+    int fd;
+
+    (void)state;
+    open_server(&s, 1);
+    fd = connect_raw(&s);
+    say(fd, "hel");
+    serve(&s);
+    say(fd, "lo ");
+    say(fd, s.roster.token);
+    serve(&s);
+    assert_int_equal(s.n, 0);
+    say(fd, " 0 1 9 x\nbeat 1 step 1 1\nbeat 2 st");
+    serve(&s);
+    assert_int_equal(s.n, 2);
+    say(fd, "ep 1 1\n");
+    serve(&s);
+    assert_int_equal(s.roster.state[0].step, 2);
+    close(fd);
+    close_server(&s);
+}
+
+static void strangers_are_closed_and_ignored(void **state)
+{
+    char line[HEARTBEAT_LINE_BYTES + 10];
+    struct seen s;
+    int fd[6];
+
+    (void)state;
+    open_server(&s, 2);
+    memset(line, 'x', sizeof(line) - 1);
+    line[sizeof(line) - 1] = '\0';
+    for (int i = 0; i < 6; i++)
+        fd[i] = connect_raw(&s);
+    say(fd[0], "hello 0123456789abcdef0123456789abcdef 0 2 9 x\n");
+    say(fd[1], "hello a 0 2 9 x\n");
+    say(fd[2], "beat 1 step 1 1\n");
+    say(fd[3], line);
+    say(fd[4], "GET / HTTP/1.1\r\n\r\n");
+    assert_int_equal(send(fd[5], "hello\0x\n", 8, 0), 8);
+    serve(&s);
+    assert_int_equal(s.n, 0);
+    assert_int_equal(s.roster.n_connections, 0);
+    for (int i = 0; i < 6; i++) {
+        assert_true(is_closed(fd[i]));
+        close(fd[i]);
+    }
+    close_server(&s);
+}
+
+static void a_rank_that_turns_to_nonsense_is_lost(void **state)
+{
+    struct seen s;
+    int fd, second;
+
+    (void)state;
+    open_server(&s, 2);
+    fd = connect_raw(&s);
+    say_hello(&s, fd, 1);
+    serve(&s);
+    /* its number is taken: the second is the stranger */
+    second = connect_raw(&s);
+    say_hello(&s, second, 1);
+    serve(&s);
+    assert_true(is_closed(second));
+    assert_int_equal(s.roster.state[1].connected, 1);
+    say(fd, "nonsense\n");
+    serve(&s);
+    assert_true(is_closed(fd));
+    assert_int_equal(s.n, 2);
+    assert_int_equal(s.kind[1], RANK_LOST);
+    assert_int_equal(s.roster.state[1].lost, 1);
+    close(fd);
+    close(second);
+    close_server(&s);
+}
+
+static void silent_strangers_make_room(void **state)
+{
+    struct seen s;
+    int fd[30], late;
+
+    (void)state;
+    open_server(&s, 1);
+    for (int i = 0; i < 30; i++)
+        fd[i] = connect_raw(&s);
+    serve(&s);
+    assert_int_equal(s.roster.n_connections, s.roster.max_connections);
+    s.now_s = 60;
+    serve(&s);
+    assert_int_equal(s.roster.n_connections, 0);
+    late = connect_raw(&s);
+    say_hello(&s, late, 0);
+    serve(&s);
+    assert_int_equal(s.roster.state[0].connected, 1);
+    close(late);
+    for (int i = 0; i < 30; i++)
+        close(fd[i]);
+    close_server(&s);
+}
+
+static void sixty_four_ranks_and_one_closes_without_bye(void **state)
+{
+    struct train_beat beat = { 3, TRAIN_CHECKPOINT, 1 };
+    struct heartbeat h[64];
+    struct seen s;
+    int lost = 0;
+
+    (void)state;
+    open_server(&s, 64);
+    for (int i = 0; i < 64; i++) {
+        assert_int_equal(heartbeat_open(i, 64, &h[i], NULL), MUP_OK);
+        heartbeat_beat(&h[i], &beat);
+    }
+    serve(&s);
+    assert_int_equal(s.n, 128);
+    close(h[17].fd);
+    h[17].fd = -1;
+    for (int i = 0; i < 64; i++)
+        (void)heartbeat_close(&h[i], 0, "");
+    serve(&s);
+    for (int i = 0; i < 64; i++) {
+        assert_int_equal(s.roster.state[i].step, 3);
+        assert_int_equal(s.roster.state[i].bye, i != 17);
+        lost += s.roster.state[i].lost;
+    }
+    assert_int_equal(lost, 1);
+    assert_int_equal(s.roster.state[17].lost, 1);
+    close_server(&s);
+}
+
+static void a_silent_rank_hangs_after_the_deadline(void **state)
+{
+    struct rank_state rank[3] = {
+        { .connected = 1, .beats = 9, .phase = TRAIN_STEP, .last_s = 100 },
+        { .connected = 1, .beats = 9, .phase = TRAIN_STEP, .last_s = 99 },
+        { .connected = 1, .beats = 9, .phase = TRAIN_SETUP, .last_s = 1 },
+    };
+    struct roster r = { .n = 3, .state = rank };
+
+    (void)state;
+    rank[0].longest_s = 20; /* a step has taken as long */
+    assert_int_equal(roster_find_hung(&r, 128, 10), -1);
+    assert_int_equal(roster_find_hung(&r, 131, 10), 1);
+    rank[1].phase = TRAIN_CHECKPOINT;
+    assert_int_equal(roster_find_hung(&r, 131, 10), 0);
+    rank[0].bye = 1;
+    assert_int_equal(roster_find_hung(&r, 131, 10), -1);
+}
+
+/* --- slow ranks --- */
+
+/* As many judgements as it takes; the ranks that are slow then, "0010". */
+static void judge(struct straggler_mark *mark, const double *median_s, int n,
+                  const char *want)
+{
+    double scratch[8];
+    char got[9] = "";
+
+    for (int k = 0; k < STRAGGLER_STREAK; k++)
+        straggler_judge(median_s, n, scratch, mark);
+    for (int i = 0; i < n; i++)
+        got[i] = mark[i].is_slow ? '1' : '0';
+    assert_string_equal(got, want);
+}
+
+static void a_rank_above_the_others_is_a_straggler(void **state)
+{
+    struct straggler_mark mark[4] = { 0 };
+
+    (void)state;
+    judge(mark, (double[]){ 1, 1.1, 1.7, 0.9 }, 4, "0010");
+    /* not gone before it is clearly gone */
+    judge(mark, (double[]){ 1, 1.1, 1.3, 0.9 }, 4, "0010");
+    judge(mark, (double[]){ 1, 1.1, 1.2, 0.9 }, 4, "0000");
+}
+
+static void one_of_two_is_found(void **state)
+{
+    struct straggler_mark mark[2] = { 0 };
+
+    (void)state;
+    judge(mark, (double[]){ 2, 1 }, 2, "10");
+}
+
+static void uniform_slowness_names_none(void **state)
+{
+    struct straggler_mark mark[3] = { 0 };
+
+    (void)state;
+    judge(mark, (double[]){ 9, 9.1, 9 }, 3, "000");
+    judge(mark, (double[]){ 5 }, 1, "0");
+    /* nor does anything before all have enough steps */
+    judge(mark, (double[]){ 9, -1, 1 }, 3, "000");
+    /* nor what a time slice explains */
+    judge(mark, (double[]){ 0.009, 0.001, 0.001 }, 3, "000");
+}
+
+static void a_passing_slowness_is_none(void **state)
+{
+    struct straggler_mark mark[2] = { 0 };
+    double scratch[2];
+
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        double slow = i % STRAGGLER_STREAK ? 2 : 1;
+
+        straggler_judge((double[]){ slow, 1 }, 2, scratch, mark);
+        assert_false(mark[0].is_slow);
+    }
+    assert_true(STRAGGLER_STEPS + STRAGGLER_STREAK < 20);
+}
+
+static void it_takes_more_than_one_slow_step(void **state)
+{
+    struct straggler_times t = { 0 };
+
+    (void)state;
+    for (int i = 0; i < STRAGGLER_STEPS - 1; i++)
+        straggler_add(&t, 1);
+    assert_float_equal(straggler_median(&t), -1, 0);
+    straggler_add(&t, 50);
+    assert_float_equal(straggler_median(&t), 1, 0);
+    for (int i = 0; i < 1000; i++)
+        straggler_add(&t, 2);
+    assert_float_equal(straggler_median(&t), 2, 0);
+    assert_true(t.n >= STRAGGLER_STEPS);
+}
+
+/* --- mpirun's output --- */
+
+struct lines {
+    char text[2000];
+};
+
+static void keep_line(void *context, int rank, const char *text)
+{
+    struct lines *l = context;
+    size_t used = strlen(l->text);
+
+    snprintf(l->text + used, sizeof(l->text) - used, "%d<%s>", rank, text);
+}
+
+/* All of text at once, or byte by byte. */
+static void split(struct lines *out, const char *text, size_t piece)
+{
+    struct tagged t;
+
+    memset(out, 0, sizeof(*out));
+    assert_int_equal(tagged_open(2, &t), 0);
+    t.line = keep_line;
+    t.context = out;
+    for (size_t i = 0; i < strlen(text); i += piece)
+        tagged_put(&t, text + i,
+                   strlen(text) - i < piece ? strlen(text) - i : piece);
+    tagged_close(&t);
+}
+
+static void tagged_lines_find_their_rank(void **state)
+{
+    static const char text[] =
+        "[1,0]<stdout>:one\n[1,1]<stderr>:two\r\nmpirun says\n"
+        "[1,0]<stdout>:part[1,1]<stdout>:pid 3\n[1,1]<stdout>:x"
+        "[1,0]<stdout>:ial\n"
+        "[1,1]<stdout>: [1,x] [1,7]<stdout>:[[1,1]<stdout>:end\n"
+        "[1,0]<stdout>:\n[1,0";
+    static const char want[] = "0<one>1<two>-1<mpirun says>1<pid 3>0<partial>"
+                               "1<x [1,x] [1,7]<stdout>:[end>0<>-1<[1,0>";
+    struct lines l;
+
+    (void)state;
+    for (size_t piece = 1; piece < sizeof(text); piece++) {
+        split(&l, text, piece);
+        assert_string_equal(l.text, want);
+    }
+}
+
+static void long_lines_come_in_pieces(void **state)
+{
+    char text[TAGGED_LINE_BYTES + 100] = "[1,1]<stdout>:";
+    struct lines l;
+
+    (void)state;
+    memset(text + 14, 'x', sizeof(text) - 16);
+    text[sizeof(text) - 2] = '\n';
+    text[sizeof(text) - 1] = '\0';
+    split(&l, text, 1000);
+    assert_non_null(strstr(l.text, "x>1<x"));
+}
+
+static void mpirun_tells_how_a_rank_ended(void **state)
+{
+    struct tagged_end end = { .rank = -1 };
+
+    (void)state;
+    tagged_read_end("mpirun noticed that process rank 3 with PID 0 on node vm "
+                    "exited on signal 11 (Segmentation fault).",
+                    &end);
+    assert_int_equal(end.rank, 3);
+    assert_int_equal(end.signal, 11);
+    end = (struct tagged_end){ .rank = -1 };
+    tagged_read_end("  Process name: [[29424,1],1]", &end);
+    tagged_read_end("  Exit code:    7", &end);
+    assert_int_equal(end.rank, 1);
+    assert_int_equal(end.status, 7);
+    assert_int_equal(end.signal, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lines_of_every_kind_parse),
+        cmocka_unit_test(malformed_lines_are_refused),
+        cmocka_unit_test(a_rank_is_followed_from_hello_to_bye),
+        cmocka_unit_test(stop_reaches_the_ranks),
+        cmocka_unit_test(a_supervisor_that_goes_stops_its_ranks),
+        cmocka_unit_test(without_a_supervisor_nothing_happens),
+        cmocka_unit_test(a_supervisor_that_does_not_read_blocks_nobody),
+        cmocka_unit_test(lines_arrive_in_pieces),
+        cmocka_unit_test(strangers_are_closed_and_ignored),
+        cmocka_unit_test(a_rank_that_turns_to_nonsense_is_lost),
+        cmocka_unit_test(silent_strangers_make_room),
+        cmocka_unit_test(sixty_four_ranks_and_one_closes_without_bye),
+        cmocka_unit_test(a_silent_rank_hangs_after_the_deadline),
+        cmocka_unit_test(a_rank_above_the_others_is_a_straggler),
+        cmocka_unit_test(one_of_two_is_found),
+        cmocka_unit_test(uniform_slowness_names_none),
+        cmocka_unit_test(a_passing_slowness_is_none),
+        cmocka_unit_test(it_takes_more_than_one_slow_step),
+        cmocka_unit_test(tagged_lines_find_their_rank),
+        cmocka_unit_test(long_lines_come_in_pieces),
+        cmocka_unit_test(mpirun_tells_how_a_rank_ended),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
