@@ -111,9 +111,11 @@ static int check(int variant, const struct layout *l, const char *dir,
 /* VARIANT DATA EXPERT TENSOR DIR */
 static int be_a_rank(char **argv)
 {
-    const struct layout l = { atoll(argv[2]), atoll(argv[3]), atoll(argv[4]) };
+    const struct layout l = { strtoll(argv[2], NULL, 10),
+                              strtoll(argv[3], NULL, 10),
+                              strtoll(argv[4], NULL, 10) };
     struct mup_error err = { 0 };
-    int rc = check(atoi(argv[1]), &l, argv[5], &err);
+    int rc = check((int)strtoll(argv[1], NULL, 10), &l, argv[5], &err);
 
     if (rc)
         fprintf(stderr, "%s\n", err.text);

@@ -150,9 +150,14 @@ static int write_text(const char *path, const char *text)
 
 static int be_a_rank(char **argv)
 {
-    const struct order o = { argv[1],        atoll(argv[2]), atoll(argv[3]),
-                             atoll(argv[4]), atoll(argv[5]), atoll(argv[6]),
-                             argv[7],        argv[8] };
+    const struct order o = { argv[1],
+                             strtoll(argv[2], NULL, 10),
+                             strtoll(argv[3], NULL, 10),
+                             strtoll(argv[4], NULL, 10),
+                             strtoll(argv[5], NULL, 10),
+                             strtoll(argv[6], NULL, 10),
+                             argv[7],
+                             argv[8] };
     struct rank r = { &o, 0, 0, "" };
     const struct train_hooks hooks = { &r, count_step, should_stop, take_note,
                                        NULL };
@@ -163,7 +168,7 @@ static int be_a_rank(char **argv)
     char path[200], text[4096];
     int rc;
 
-    r.number = number ? atoi(number) : 0;
+    r.number = number ? (int)strtol(number, NULL, 10) : 0;
     (void)signal(SIGXFSZ, SIG_IGN);
     snprintf(path, sizeof(path), "%s/pid-%d", o.dir, r.number);
     snprintf(text, sizeof(text), "%ld\n", (long)getpid());
