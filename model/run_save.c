@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,14 +85,8 @@ int run_list_parts(struct run *r, struct mup_error *err)
 
 /* --- saving --- */
 
-int run_open_saver(struct run *r, struct mup_error *err)
+static int print_config(struct run *r, struct mup_error *err)
 {
-    struct saver_options options = {
-        .dir = r->checkpoints,
-        .rank = r->ranks.all.rank,
-        .ranks = r->ranks.all.size,
-        .policy = r->policy,
-    };
     size_t bytes;
     FILE *text = open_memstream(&r->config_text, &bytes);
     int rc;
@@ -101,6 +96,19 @@ int run_open_saver(struct run *r, struct mup_error *err)
     rc = config_dump(&run_schema, &r->trainer.config, 0, text, err);
     if (fclose(text) != 0 && !rc)
         rc = mup_fail(err, MUP_SYSTEM, "out of memory for the run");
+    return rc;
+}
+
+int run_open_saver(struct run *r, struct mup_error *err)
+{
+    struct saver_options options = {
+        .dir = r->checkpoints,
+        .rank = r->ranks.all.rank,
+        .ranks = r->ranks.all.size,
+        .policy = r->policy,
+    };
+    int rc = print_config(r, err);
+
     options.config = r->config_text;
     for (int i = 0; i < r->n_parts; i++)
         options.bytes += checkpoint_part_bytes(&r->parts[i]);
@@ -134,20 +142,25 @@ int run_abandon_save(struct run *r, struct mup_error *note,
 }
 
 /* A save that failed is no end of training: the next one may find room.  Two
- * in a row are, as more and more work would be at stake. */
-static int give_up(struct run *r, struct mup_error *err)
+ * in a row are, as more and more work would be at stake.  why: the same on all
+ * ranks. */
+static int give_up(struct run *r, const struct mup_error *why,
+                   struct mup_error *err)
 {
-    struct mup_error note = { 0 };
-    int rc = run_abandon_save(r, &note, err);
+    char sentence[2 * sizeof(why->text)];
+    int rc = run_abandon_save(r, NULL, err);
 
     if (rc)
         return rc;
-    comm_broadcast(&r->ranks.all, note.text, sizeof(note.text), COMM_BYTE, 0);
+    snprintf(sentence, sizeof(sentence),
+             "the checkpoint of step %" PRId64 " was given up: %s",
+             r->saving_step, why->text);
     if (++r->failed_saves > 1)
         return mup_fail(err, MUP_SYSTEM,
                         "%s; see to it and run the same command again",
-                        note.text);
-    run_tell(r, note.text);
+                        sentence);
+    if (r->is_first)
+        run_tell(r, sentence);
     return comm_sync(&r->ranks.world, err);
 }
 
@@ -177,7 +190,9 @@ static int stands(struct run *r, const struct mup_error *note,
     r->saved_step = r->saving_step;
     r->failed_saves = 0;
     r->saving = RUN_SAVED;
-    return run_event(r, run_log_new_event("checkpoint", r->saved_step), err);
+    return comm_agree(
+        &r->ranks.all,
+        run_event(r, run_log_new_event("checkpoint", r->saved_step), err), err);
 }
 
 int run_settle_save(struct run *r, int wait, struct mup_error *err)
@@ -189,8 +204,12 @@ int run_settle_save(struct run *r, int wait, struct mup_error *err)
 
         if (rc)
             return rc;
-        if (t.failed)
-            return give_up(r, err);
+        if (t.failed) {
+            int own = saver_poll(r->saver, NULL) == SAVER_FAILED;
+
+            (void)comm_agree(&r->ranks.all, own ? MUP_SYSTEM : MUP_OK, &note);
+            return give_up(r, &note, err);
+        }
         if (t.busy)
             return MUP_OK;
         if (r->saving == RUN_COMMITTING)
@@ -272,7 +291,7 @@ int run_start_save(struct run *r, struct mup_error *err)
     r->saving = RUN_WRITING;
     r->saving_step = r->step;
     if (rc == MUP_SYSTEM)
-        return give_up(r, err);
+        return give_up(r, &local, err);
     if (rc && err)
         *err = local;
     return rc;
