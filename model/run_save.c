@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "model/checkpoint.h"
 #include "model/run.h"
@@ -85,20 +86,6 @@ int run_list_parts(struct run *r, struct mup_error *err)
 
 /* --- saving --- */
 
-static int print_config(struct run *r, struct mup_error *err)
-{
-    size_t bytes;
-    FILE *text = open_memstream(&r->config_text, &bytes);
-    int rc;
-
-    if (!text)
-        return mup_fail(err, MUP_SYSTEM, "out of memory for the run");
-    rc = config_dump(&run_schema, &r->trainer.config, 0, text, err);
-    if (fclose(text) != 0 && !rc)
-        rc = mup_fail(err, MUP_SYSTEM, "out of memory for the run");
-    return rc;
-}
-
 int run_open_saver(struct run *r, struct mup_error *err)
 {
     struct saver_options options = {
@@ -107,7 +94,7 @@ int run_open_saver(struct run *r, struct mup_error *err)
         .ranks = r->ranks.all.size,
         .policy = r->policy,
     };
-    int rc = print_config(r, err);
+    int rc = MUP_OK;
 
     options.config = r->config_text;
     for (int i = 0; i < r->n_parts; i++)
@@ -116,6 +103,13 @@ int run_open_saver(struct run *r, struct mup_error *err)
     if (!rc)
         rc = run_drill_writes(r, &options.fault, err);
     comm_all_reduce(&r->ranks.all, &options.total_bytes, 1, COMM_F64);
+    if (!rc && r->policy.quota_bytes > 0 &&
+        options.total_bytes > r->policy.quota_bytes)
+        rc = mup_fail(err, MUP_USAGE,
+                      "checkpoint.quota_gib %g has no room for one checkpoint "
+                      "of %.3g GiB",
+                      r->policy.quota_bytes / 1073741824,
+                      options.total_bytes / 1073741824);
     r->last_save_s = run_now_s();
     /* rank 0 clears what a crash left behind, before the others begin */
     if (!rc && r->is_first)
@@ -169,10 +163,9 @@ struct tally {
     uint64_t busy, failed, committed;
 };
 
-static struct tally count_states(struct run *r, int wait,
-                                 struct mup_error *note)
+static struct tally count_states(struct run *r, struct mup_error *note)
 {
-    int state = wait ? saver_wait(r->saver, note) : saver_poll(r->saver, note);
+    int state = saver_poll(r->saver, note);
     struct tally t = { state == SAVER_BUSY, state == SAVER_FAILED,
                        state == SAVER_COMMITTED };
 
@@ -195,11 +188,22 @@ static int stands(struct run *r, const struct mup_error *note,
         run_event(r, run_log_new_event("checkpoint", r->saved_step), err), err);
 }
 
+/* A while between two looks at disks that are busy; ranks keep meeting, so
+ * that a slow one is not taken for a lost one. */
+static void wait_for_disks(struct run *r)
+{
+    const struct timespec nap = { 0, 5000000 };
+
+    (void)nanosleep(&nap, NULL);
+    if (run_now_s() - r->last_beat_s > 1)
+        run_beat(r, TRAIN_CHECKPOINT, 0);
+}
+
 int run_settle_save(struct run *r, int wait, struct mup_error *err)
 {
     while (r->saving != RUN_SAVED) {
         struct mup_error note = { 0 };
-        struct tally t = count_states(r, wait, &note);
+        struct tally t = count_states(r, &note);
         int rc = comm_sync(&r->ranks.world, err);
 
         if (rc)
@@ -210,10 +214,14 @@ int run_settle_save(struct run *r, int wait, struct mup_error *err)
             (void)comm_agree(&r->ranks.all, own ? MUP_SYSTEM : MUP_OK, &note);
             return give_up(r, &note, err);
         }
-        if (t.busy)
+        if (r->saving == RUN_COMMITTING && t.committed)
+            return stands(r, &note, err);
+        if ((t.busy || r->saving == RUN_COMMITTING) && !wait)
             return MUP_OK;
-        if (r->saving == RUN_COMMITTING)
-            return t.committed ? stands(r, &note, err) : MUP_OK;
+        if (t.busy || r->saving == RUN_COMMITTING) {
+            wait_for_disks(r);
+            continue;
+        }
         r->saving = RUN_COMMITTING;
         if (!r->is_first)
             continue;
@@ -294,6 +302,7 @@ int run_start_save(struct run *r, struct mup_error *err)
         return give_up(r, &local, err);
     if (rc && err)
         *err = local;
+    run_beat(r, TRAIN_STEP, 0); /* written in the background */
     return rc;
 }
 

@@ -34,6 +34,7 @@ void run_beat(struct run *r, int phase, double compute_s)
 {
     const struct train_beat beat = { r->step, phase, compute_s };
 
+    r->last_beat_s = run_now_s();
     if (r->hooks && r->hooks->beat)
         r->hooks->beat(r->hooks->context, &beat);
 }
@@ -267,6 +268,7 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
     if (evaluate) {
         run_beat(r, TRAIN_EVALUATION, 0);
         rc = trainer_evaluate(&r->trainer, &r->val_loss, err);
+        run_beat(r, TRAIN_STEP, 0);
     }
     report_step(r, &s, rate);
     if (!rc && log) /* rank 0's disk may be full */
@@ -365,6 +367,8 @@ static int run_open(const struct run_config *config, struct run *r,
     if (!rc)
         rc = trainer_open(config, &r->ranks, &r->trainer, err);
     rc = comm_agree(all, rc, err);
+    if (!rc)
+        rc = run_compare_ranks(r, err);
     if (!rc)
         rc = comm_agree(all, run_take_dir(r, err), err);
     if (!rc)
