@@ -44,7 +44,13 @@ struct check {
     int chose_base; /* mup.base_layers, by the smallest depth */
     char dir[1024];
     struct terminal terminal;
+    struct ranks ranks; /* open where o.ranks says so */
 };
+
+static int is_first(const struct check *c)
+{
+    return !c->o.ranks || c->ranks.all.rank == 0;
+}
 
 static void show_progress(void *context, int done, int total)
 {
@@ -215,6 +221,15 @@ static int find_dir(struct check *c, struct mup_error *err)
     return rc;
 }
 
+/* Alone, whatever layout the config is made for. */
+static int meet_ranks(struct check *c, struct mup_error *err)
+{
+    if (comm_ranks_from_environment() <= 1)
+        return MUP_OK;
+    c->o.ranks = &c->ranks;
+    return ranks_open(&c->config, &c->ranks, err);
+}
+
 /* Everything that can be refused before anything runs. */
 static int prepare(struct check *c, size_t *bytes, struct mup_error *err)
 {
@@ -231,6 +246,8 @@ static int prepare(struct check *c, size_t *bytes, struct mup_error *err)
         if (rc != MUP_OK)
             mup_error_prefix(err, "--break: ");
     }
+    if (rc == MUP_OK)
+        rc = meet_ranks(c, err);
     if (rc == MUP_OK) {
         rc = coord_check_plan(&c->config, &c->o, bytes, err);
         if (rc == MUP_USAGE)
@@ -288,8 +305,9 @@ static int check(struct check *c, struct mup_error *err)
     struct coord_hooks hooks = { c, show_progress, stop_requested };
     int rc;
 
-    terminal_init(&c->terminal, c->args->quiet);
-    say_what_was_chosen(c);
+    terminal_init(&c->terminal, c->args->quiet || !is_first(c));
+    if (is_first(c))
+        say_what_was_chosen(c);
     stop_watch();
     rc = coord_check_run(&c->config, &c->o, c->dir, &hooks, &result, err);
     terminal_clear(&c->terminal);
@@ -299,8 +317,11 @@ static int check(struct check *c, struct mup_error *err)
                         "command again");
     if (rc != MUP_OK)
         return rc;
-    rc = answer(c, &result,
-                mup_parametrization_name(c->config.mup.parametrization), err);
+    /* the first rank answers; mpirun reports any code but 0 */
+    if (is_first(c))
+        rc = answer(c, &result,
+                    mup_parametrization_name(c->config.mup.parametrization),
+                    err);
     coord_result_clear(&result);
     return rc;
 }
@@ -396,12 +417,27 @@ static void print_breaks(void)
     }
 }
 
+static int check_run(struct check *c, struct mup_error *err)
+{
+    size_t bytes;
+    int rc = prepare(c, &bytes, err);
+
+    if (rc != MUP_OK || !args_given(c->args, "dry-run"))
+        return rc != MUP_OK ? rc : check(c, err);
+    if (is_first(c))
+        printf("would train %d %s x %lld seeds for %lld steps into %s, with at "
+               "most %.0f MiB at a time\n",
+               c->o.n_sizes, c->o.grow == MUP_GROW_DEPTH ? "depths" : "widths",
+               (long long)c->o.seeds, (long long)c->o.steps, c->dir,
+               (double)bytes / 1048576);
+    return MUP_OK;
+}
+
 static int run(const struct args *args, struct mup_error *err)
 {
     struct check c = { .args = args };
     const char *csv = args_text(args, "csv"),
                *broken = args_text(args, "break");
-    size_t bytes;
     int rc;
 
     if (broken && !strcmp(broken, "list")) {
@@ -415,18 +451,16 @@ static int run(const struct args *args, struct mup_error *err)
                         "'coord-check' needs a run config or a table; usage: "
                         "mutransfer coord-check RUN.yaml | --csv FILE");
     c.yaml = args->operands[0];
-    rc = prepare(&c, &bytes, err);
-    if (rc != MUP_OK)
+    rc = check_run(&c, err);
+    if (!c.o.ranks)
         return rc;
-    if (args_given(args, "dry-run")) {
-        printf("would train %d %s x %lld seeds for %lld steps into %s, with at "
-               "most %.0f MiB at a time\n",
-               c.o.n_sizes, c.o.grow == MUP_GROW_DEPTH ? "depths" : "widths",
-               (long long)c.o.seeds, (long long)c.o.steps, c.dir,
-               (double)bytes / 1048576);
-        return MUP_OK;
-    }
-    return check(&c, err);
+    /* mpirun ends all ranks when the first of them fails */
+    (void)fflush(stdout);
+    comm_barrier(&c.ranks.all);
+    if (!is_first(&c) && rc != MUP_DEVICE && err)
+        err->text[0] = '\0'; /* what all know, the first one says */
+    ranks_close(&c.ranks);
+    return rc;
 }
 
 const struct verb verb_coord_check = {
@@ -442,6 +476,11 @@ const struct verb verb_coord_check = {
     "judges the slope of each against the size.  Exit code 0 PASS, 1 FAIL "
     "(the\n"
     "guilty tensor is named), 8 INCONCLUSIVE.\n"
+    "\n"
+    "Ranks that mpirun starts share every model, as parallel.* says; the "
+    "values "
+    "are\n"
+    "those of one rank, up to rounding, and the first one answers.\n"
     "\n"
     "--break puts a plausible wrong rule in place of a right one: the check\n"
     "must then fail and name its tensor.\n"

@@ -347,17 +347,24 @@ int checkpoint_load(const char *dir, int64_t step,
     return rc;
 }
 
-static void tell_damage(const struct checkpoint_latest *how, int64_t step,
-                        struct mup_error *why)
+/* The newest checkpoints, damaged, of which an older one takes the place. */
+static int pass_over(const struct checkpoint_latest *how, const int64_t *steps,
+                     const struct mup_error *why, int n, struct mup_error *err)
 {
-    size_t n = strlen(why->text);
+    int rc = MUP_OK;
 
-    snprintf(why->text + n, sizeof(why->text) - n,
-             "; the one before it is used, this one is now "
-             "'damaged-step-%010" PRId64 "'",
-             step);
-    if (how->note)
-        how->note(how->context, why->text);
+    for (int i = 0; !rc && i < n; i++) {
+        char sentence[sizeof(why->text) + 256];
+
+        rc = checkpoint_set_aside(how->dir, steps[i], err);
+        snprintf(sentence, sizeof(sentence),
+                 "%s; the checkpoint of step %" PRId64 " is used, this one is "
+                 "now 'damaged-step-%010" PRId64 "'",
+                 why[i].text, steps[n], steps[i]);
+        if (!rc && how->note)
+            how->note(how->context, sentence);
+    }
+    return rc;
 }
 
 /* Rank 0's list counts: others might see a folder later than it. */
@@ -384,46 +391,69 @@ static int list_together(struct comm *ranks, const char *dir, int64_t **steps,
     return rc ? rc : ranks->world ? comm_sync(ranks->world, err) : MUP_OK;
 }
 
+/* The newest of n that every rank can read into its wants: its place in
+ * steps, n where there is none.  why: of those before it. */
+static int find_sound(const struct checkpoint_latest *how, const int64_t *steps,
+                      int n, struct mup_error *why,
+                      struct checkpoint_found *out)
+{
+    int rc = MUP_CORRUPT;
+
+    for (int i = 0; rc == MUP_CORRUPT && i < n; i++) {
+        json_t *manifest = NULL;
+
+        rc = checkpoint_load(how->dir, steps[i], how->wants, how->n, &manifest,
+                             &why[i]);
+        if (how->ranks)
+            rc = comm_agree(how->ranks, rc, &why[i]);
+        out->damaged = rc == MUP_CORRUPT ? i + 1 : i;
+        if (rc == MUP_OK) {
+            out->state = json_incref(json_object_get(manifest, "state"));
+            out->step = steps[i];
+        }
+        json_decref(manifest);
+    }
+    return rc;
+}
+
+/* Damaged ones keep their names until a sound one is found: as long as there
+ * is none, the same command gives the same answer. */
 int checkpoint_read_latest(const struct checkpoint_latest *how,
                            struct checkpoint_found *out, struct mup_error *err)
 {
     struct checkpoint_found found = { 0 };
     struct comm *ranks = how->ranks;
     int first = !ranks || ranks->rank == 0;
+    struct mup_error *why = NULL;
     int64_t *steps = NULL;
     int n = 0;
     int rc = list_together(ranks, how->dir, &steps, &n, err);
 
-    for (int i = 0; !rc && i < n && !found.step; i++) {
-        struct mup_error why = { 0 };
-        json_t *manifest = NULL;
-
-        rc = checkpoint_load(how->dir, steps[i], how->wants, how->n, &manifest,
-                             &why);
-        if (ranks)
-            rc = comm_agree(ranks, rc, &why);
-        if (rc == MUP_OK) {
-            found.state = json_incref(json_object_get(manifest, "state"));
-            found.step = steps[i];
-        } else if (rc == MUP_CORRUPT) {
-            rc = first ? checkpoint_set_aside(how->dir, steps[i], err) : MUP_OK;
-            if (ranks)
-                rc = comm_agree(ranks, rc, err);
-            found.damaged++;
-            if (!rc && first)
-                tell_damage(how, steps[i], &why);
-        } else if (err) {
-            *err = why;
-        }
-        json_decref(manifest);
+    if (!rc && n > 0) {
+        why = calloc((size_t)n, sizeof(*why));
+        rc =
+            why ? MUP_OK
+                : mup_fail(err, MUP_SYSTEM, "out of memory for '%s'", how->dir);
     }
-    if (!rc && n && !found.step)
-        rc = mup_fail(err, MUP_CORRUPT,
-                      "no checkpoint in '%s' verifies; remove that folder to "
-                      "train from the start again",
-                      how->dir);
+    if (!rc && n > 0) {
+        rc = find_sound(how, steps, n, why, &found);
+        if (rc == MUP_CORRUPT)
+            mup_fail(err, rc,
+                     "no checkpoint in '%s' verifies (%.500s); remove that "
+                     "folder to train from the start again",
+                     how->dir, why[0].text);
+        else if (rc && err)
+            *err = why[found.damaged];
+        if (!rc && first)
+            rc = pass_over(how, steps, why, found.damaged, err);
+        if (ranks && found.step)
+            rc = comm_agree(ranks, rc, err);
+    }
+    free(why);
     free(steps);
     if (!rc)
         *out = found;
+    else
+        json_decref(found.state);
     return rc;
 }

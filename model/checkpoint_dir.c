@@ -246,7 +246,8 @@ int checkpoint_usage(const char *dir, double *bytes, struct mup_error *err)
         return mup_fail(err, MUP_SYSTEM, "cannot list '%s': %s", dir,
                         strerror(errno));
     while (d && (entry = readdir(d))) {
-        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+        /* nor what is being written: its size is known, not yet its files */
+        if (entry->d_name[0] == '.')
             continue;
         snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
         sum += folder_bytes(path);

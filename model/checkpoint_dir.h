@@ -41,8 +41,8 @@ int checkpoint_sweep(const char *dir, struct mup_error *err);
 int checkpoint_retain(const char *dir, const struct checkpoint_policy *policy,
                       struct mup_error *err);
 
-/* Bytes that everything below dir takes on the disk; a file that checkpoints
- * share counts once. */
+/* Bytes that all checkpoints below dir take on the disk, damaged ones too but
+ * not one that is being written; a file that they share counts once. */
 int checkpoint_usage(const char *dir, double *bytes, struct mup_error *err);
 
 /* Remove the oldest checkpoints, but never the newest, until `bytes` more fit

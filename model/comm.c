@@ -206,6 +206,8 @@ int comm_agree(struct comm *c, int rc, struct mup_error *err)
             worst = *err;
         comm_broadcast(c, worst.text, sizeof(worst.text), COMM_BYTE, root);
         worst.text[sizeof(worst.text) - 1] = '\0';
+        if (root == 0) /* most often what concerns all */
+            return mup_fail(err, status, "%s", worst.text);
         return mup_fail(err, status, "%s (rank %d)", worst.text, root);
     }
     return comm_sync(c->world, err);

@@ -49,11 +49,13 @@ int comm_has_mpi(void)
 #define SMALL_BYTES  4096 /* sums up to this size are gathered whole */
 /* Polls before the processor is given to others. */
 #define SPINS        2000
+/* MPI counts elements in an int: longer messages go in pieces. */
+#define PIECE        ((int64_t)1 << 30)
 
 /* A call under way; kept for the next one of its group. */
 struct slot {
-    MPI_Request *request; /* 2 * size at most */
-    int n_requests;
+    MPI_Request *request;
+    int n_requests, room;
     int busy;
     int64_t call;
     struct comm_reduction sum; /* to be made when it is finished; or {0} */
@@ -308,10 +310,7 @@ static struct slot *take_slot(struct comm *c, struct comm_request *request)
         s = s->next;
     if (!s) {
         s = calloc(1, sizeof(*s));
-        if (s)
-            s->request = calloc(2 * (size_t)c->size, sizeof(*s->request));
-        if (!s || !s->request) {
-            free(s);
+        if (!s) {
             c->world->status = mup_fail(&c->world->fault, MUP_SYSTEM,
                                         "out of memory for a message");
             return NULL;
@@ -384,31 +383,59 @@ static int tag_of(const struct slot *s)
     return (int)(s->call & 0x3fff);
 }
 
-static void receive(struct comm *c, struct slot *s, void *data, int64_t count,
-                    int type_and_from[2])
+/* Room for the requests of a call. */
+static int make_room(struct comm *c, struct slot *s, const struct comm_rows *r)
+{
+    int64_t n = 0;
+    MPI_Request *more;
+
+    for (int i = 0; i < c->size; i++)
+        n += (r->send_count[i] + PIECE - 1) / PIECE +
+             (r->recv_count[i] + PIECE - 1) / PIECE;
+    if (n <= s->room)
+        return 1;
+    more = realloc(s->request, (size_t)n * sizeof(*more));
+    if (!more) {
+        c->world->status = mup_fail(&c->world->fault, MUP_SYSTEM,
+                                    "out of memory for a message");
+        return 0;
+    }
+    s->request = more;
+    s->room = (int)n;
+    return 1;
+}
+
+/* One end of a transfer. */
+struct end {
+    int type, peer;
+};
+
+static void receive(struct comm *c, struct slot *s, char *data, int64_t count,
+                    struct end end)
 {
     struct group *g = c->impl;
-    int rc;
+    int rc = MPI_SUCCESS;
 
-    if (count == 0)
-        return;
-    rc = MPI_Irecv(data, (int)count, mpi_type(type_and_from[0]),
-                   type_and_from[1], tag_of(s), g->comm,
-                   &s->request[s->n_requests++]);
+    for (int64_t at = 0; !rc && at < count; at += PIECE)
+        rc = MPI_Irecv(data + (size_t)at * comm_type_bytes(end.type),
+                       (int)(count - at < PIECE ? count - at : PIECE),
+                       mpi_type(end.type), end.peer, tag_of(s), g->comm,
+                       &s->request[s->n_requests++]);
     if (rc)
         fail(c->world, "receive", rc);
 }
 
-static void send(struct comm *c, struct slot *s, const void *data,
-                 int64_t count, int type_and_to[2])
+static void send(struct comm *c, struct slot *s, const char *data,
+                 int64_t count, struct end end)
 {
     struct group *g = c->impl;
-    int rc;
+    int rc = MPI_SUCCESS;
 
-    if (count == 0)
-        return;
-    rc = MPI_Isend(data, (int)count, mpi_type(type_and_to[0]), type_and_to[1],
-                   tag_of(s), g->comm, &s->request[s->n_requests++]);
+    for (int64_t at = 0; !rc && at < count; at += PIECE)
+        rc = MPI_Isend(data + (size_t)at * comm_type_bytes(end.type),
+                       (int)(count - at < PIECE ? count - at : PIECE),
+                       mpi_type(end.type), end.peer, tag_of(s), g->comm,
+                       &s->request[s->n_requests++]);
     if (rc)
         fail(c->world, "send", rc);
 }
@@ -420,17 +447,19 @@ static void exchange(struct comm *c, struct slot *s,
     size_t element = comm_type_bytes(x->type);
     const struct comm_rows *r = x->rows;
 
+    if (!make_room(c, s, r))
+        return;
     for (int k = 1; k < c->size; k++) {
         int from = (c->rank - k + c->size) % c->size;
 
         receive(c, s, (char *)x->recv + (size_t)r->recv_first[from] * element,
-                r->recv_count[from], (int[]){ x->type, from });
+                r->recv_count[from], (struct end){ x->type, from });
     }
     for (int k = 1; k < c->size; k++) {
         int to = (c->rank + k) % c->size;
 
         send(c, s, (const char *)x->send + (size_t)r->send_first[to] * element,
-             r->send_count[to], (int[]){ x->type, to });
+             r->send_count[to], (struct end){ x->type, to });
     }
     if (r->send_count[c->rank])
         memmove((char *)x->recv + (size_t)r->recv_first[c->rank] * element,
@@ -592,14 +621,20 @@ static void mpi_broadcast(struct comm *c, void *data, int64_t n, int type,
 {
     struct comm_request request = { 0 };
     struct slot *s = take_slot(c, &request);
+    int64_t *list = ((struct group *)c->impl)->lists, size = c->size;
 
     if (!s)
         return;
-    if (c->rank != root)
-        receive(c, s, data, n, (int[]){ type, root });
-    for (int i = 0; c->rank == root && i < c->size; i++)
-        if (i != root)
-            send(c, s, data, n, (int[]){ type, i });
+    memset(list, 0, 4 * (size_t)size * sizeof(*list));
+    for (int i = 0; i < size; i++)
+        list[i] = c->rank == root && i != root ? n : 0;
+    list[2 * size + root] = c->rank == root ? 0 : n;
+    exchange(c, s,
+             &(struct comm_exchange){ data, data,
+                                      &(struct comm_rows){ list, list + size,
+                                                           list + 2 * size,
+                                                           list + 3 * size },
+                                      type });
     comm_wait(c, &request);
 }
 

@@ -324,11 +324,6 @@ int64_t config_ffn(const struct model_config *m)
     return f < 1 ? 1 : f;
 }
 
-int64_t config_micro_batch(const struct train_config *t)
-{
-    return t->micro_batch ? t->micro_batch : t->batch;
-}
-
 static int check_model(const struct model_config *m, struct mup_error *err)
 {
     if (m->width % m->head_size)

@@ -173,6 +173,5 @@ struct mup_rules config_rules(const struct run_config *config);
 /* Factors of the duration rules, all 1 where they are off. */
 int config_duration(const struct run_config *config, struct mup_duration *out,
                     struct mup_error *err);
-int64_t config_micro_batch(const struct train_config *t);
 
 #endif

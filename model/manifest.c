@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "model/file.h"
 
@@ -145,9 +146,14 @@ int manifest_write(const char *dir, const struct trainer *t,
     int rc;
 
     snprintf(path, sizeof(path), "%s/manifest.json", dir);
-    json = json_load_file(path, 0, NULL);
-    if (json) {
-        rc = keep(path, json, t, err);
+    if (access(path, F_OK) == 0) {
+        json = json_load_file(path, 0, NULL);
+        rc = json ? keep(path, json, t, err)
+                  : mup_fail(err, MUP_CORRUPT,
+                             "'%s' is damaged, so it cannot be told which text "
+                             "this run was trained on; remove it if that has "
+                             "not changed",
+                             path);
         json_decref(json);
         return rc;
     }

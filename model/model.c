@@ -412,7 +412,7 @@ static void forward_attention(struct model *m, int l, struct view x_next)
 
         ops->attention_logits(m->be, &sum, &count, s->q, s->k, &shape,
                               m->scratch.attention);
-        m->probe->attention_logits(m->probe->context, l, sum / count);
+        m->probe->attention_logits(m->probe->context, l, sum, count);
     }
     ops->attention(m->be, s->o, s->lse, s->q, s->k, s->v, &shape,
                    m->scratch.attention);

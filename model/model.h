@@ -76,8 +76,9 @@ struct model_probe {
      * offset: rows of each expert, NULL for a plain tensor. */
     void (*product)(void *context, int param, struct view x,
                     const int32_t *offset);
-    /* Mean |scaled q.k| over the causal pairs, before the cap. */
-    void (*attention_logits)(void *context, int layer, double mean_abs);
+    /* Sum of |scaled q.k| over so many causal pairs, before the cap. */
+    void (*attention_logits)(void *context, int layer, double sum,
+                             double pairs);
 };
 
 /* Told when the gradients of a layer and all above it are complete: layer L

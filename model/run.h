@@ -44,6 +44,7 @@ struct run {
     double first_loss, loss_ema, tail_sum;
     int64_t tail_steps;
     int64_t saved_step;
+    double last_beat_s;
     double started; /* clock at the start of this process's part */
     int64_t started_step;
     double *load; /* E */
@@ -74,6 +75,9 @@ int run_event(struct run *r, json_t *event, struct mup_error *err);
 /* MUP_USAGE where dir holds another run. */
 int run_check_dir(const struct run_config *config, const char *dir,
                   struct mup_error *err);
+/* MUP_USAGE where a rank has another config or other texts than rank 0, which
+ * would train on in silence to a wrong model.  Collective. */
+int run_compare_ranks(struct run *r, struct mup_error *err);
 /* Rank 0: make the folder, hold its lock, write what the run is. */
 int run_take_dir(struct run *r, struct mup_error *err);
 

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "model/file.h"
 #include "model/manifest.h"
@@ -10,8 +11,8 @@ struct difference {
     char text[1024];
 };
 
-/* Keeps the first difference that makes it another run: run.* and launch.*
- * may change between calls. */
+/* Keeps the first difference that makes it another run; how it is run may
+ * change between calls. */
 static void note_difference(void *context, const char *key,
                             const struct field *field, const char *a,
                             const char *b)
@@ -75,6 +76,50 @@ static int lock_run(struct run *r, const char *dir, struct mup_error *err)
     snprintf(path, sizeof(path), "%s/run.lock", dir);
     snprintf(what, sizeof(what), "the run in '%s'", dir);
     return lock_take(path, what, &r->lock, err);
+}
+
+static int print_config(struct run *r, struct mup_error *err)
+{
+    size_t bytes;
+    FILE *text = open_memstream(&r->config_text, &bytes);
+    int rc;
+
+    if (!text)
+        return mup_fail(err, MUP_SYSTEM, "out of memory for the run");
+    rc = config_dump(&run_schema, &r->trainer.config, 0, text, err);
+    if (fclose(text) != 0 && !rc)
+        rc = mup_fail(err, MUP_SYSTEM, "out of memory for the run");
+    return rc;
+}
+
+/* What all ranks must have in common, as hashes. */
+struct identity {
+    uint64_t config, train[2], valid[2];
+};
+
+int run_compare_ranks(struct run *r, struct mup_error *err)
+{
+    const struct trainer *t = &r->trainer;
+    struct identity own = { 0 }, first;
+    int rc = comm_agree(&r->ranks.all, print_config(r, err), err);
+
+    if (rc)
+        return rc;
+    own.config = XXH3_64bits(r->config_text, strlen(r->config_text));
+    memcpy(own.train, t->train.hash, sizeof(own.train));
+    memcpy(own.valid, t->valid.hash, sizeof(own.valid));
+    first = own;
+    comm_broadcast(&r->ranks.all, &first, sizeof(first), COMM_BYTE, 0);
+    if (own.config != first.config)
+        rc = mup_fail(err, MUP_USAGE,
+                      "this rank was started with another config than rank 0; "
+                      "start all with one command");
+    else if (memcmp(&own, &first, sizeof(own)) != 0)
+        rc = mup_fail(err, MUP_USAGE,
+                      "'%s' or '%s' is another text here than on rank 0; give "
+                      "all nodes the same files",
+                      t->config.data.train, t->config.data.valid);
+    return comm_agree(&r->ranks.all, rc, err);
 }
 
 int run_take_dir(struct run *r, struct mup_error *err)

@@ -1,5 +1,6 @@
 #include "model/run_log.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,30 +15,37 @@
 /* Keep only the whole lines of steps up to `step`. */
 static int trim_metrics(const char *path, int64_t step, struct mup_error *err)
 {
-    char *text = NULL, *line, *end;
+    FILE *in = fopen(path, "r");
     struct file_replace f;
-    size_t bytes = 0;
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
     int rc;
 
-    if (access(path, F_OK) != 0)
+    if (!in && errno == ENOENT)
         return MUP_OK;
-    rc = file_read(path, LOG_MAX_BYTES, &text, &bytes, err);
-    if (!rc)
-        rc = file_replace_open(path, &f, err);
-    if (rc) {
-        free(text);
-        return rc;
-    }
-    for (line = text; (end = strchr(line, '\n')); line = end + 1) {
-        json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
+    if (!in)
+        return mup_fail(err, MUP_SYSTEM, "cannot open '%s': %s", path,
+                        strerror(errno));
+    rc = file_replace_open(path, &f, err);
+    while (!rc && (n = getline(&line, &room, in)) > 0) {
+        json_t *object = json_loadb(line, (size_t)n, 0, NULL);
 
-        if (object &&
+        if (object && line[n - 1] == '\n' &&
             json_integer_value(json_object_get(object, "step")) <= step)
-            (void)fwrite(line, 1, (size_t)(end + 1 - line), f.out);
+            (void)fwrite(line, 1, (size_t)n, f.out); /* commit checks */
         json_decref(object);
     }
-    free(text);
-    return file_replace_commit(&f, err);
+    free(line);
+    if (!rc && ferror(in)) {
+        rc = mup_fail(err, MUP_SYSTEM, "cannot read '%s': %s", path,
+                      strerror(errno));
+        file_replace_abandon(&f);
+    } else if (!rc) {
+        rc = file_replace_commit(&f, err);
+    }
+    (void)fclose(in); /* only read from */
+    return rc;
 }
 
 int run_log_open(const char *dir, int64_t step, struct run_log *out,
@@ -70,8 +78,10 @@ void run_log_close(struct run_log *log)
     log->metrics = log->events = -1;
 }
 
-static int append(int fd, json_t *object, struct mup_error *err)
+static int append(int fd, json_t *object, const char *name,
+                  struct mup_error *err)
 {
+    struct mup_error why = { 0 };
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     size_t n = text ? strlen(text) : 0;
     int rc;
@@ -80,19 +90,19 @@ static int append(int fd, json_t *object, struct mup_error *err)
     if (!text)
         return mup_fail(err, MUP_SYSTEM, "out of memory for a log line");
     text[n] = '\n'; /* instead of the NUL: the length is passed */
-    rc = file_append(fd, text, n + 1, err);
+    rc = file_append(fd, text, n + 1, &why);
     free(text);
-    return rc;
+    return rc ? mup_fail(err, rc, "%s: %.900s", name, why.text) : MUP_OK;
 }
 
 int run_log_metric(struct run_log *log, json_t *object, struct mup_error *err)
 {
-    return append(log->metrics, object, err);
+    return append(log->metrics, object, "metrics.jsonl", err);
 }
 
 int run_log_event(struct run_log *log, json_t *object, struct mup_error *err)
 {
-    return append(log->events, object, err);
+    return append(log->events, object, "events.jsonl", err);
 }
 
 json_t *run_log_real(double value)

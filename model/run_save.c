@@ -1,7 +1,9 @@
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "model/checkpoint.h"
 #include "model/run.h"
@@ -92,15 +94,8 @@ int run_open_saver(struct run *r, struct mup_error *err)
         .ranks = r->ranks.all.size,
         .policy = r->policy,
     };
-    size_t bytes;
-    FILE *text = open_memstream(&r->config_text, &bytes);
-    int rc;
+    int rc = MUP_OK;
 
-    if (!text)
-        return mup_fail(err, MUP_SYSTEM, "out of memory for the run");
-    rc = config_dump(&run_schema, &r->trainer.config, 0, text, err);
-    if (fclose(text) != 0 && !rc)
-        rc = mup_fail(err, MUP_SYSTEM, "out of memory for the run");
     options.config = r->config_text;
     for (int i = 0; i < r->n_parts; i++)
         options.bytes += checkpoint_part_bytes(&r->parts[i]);
@@ -108,6 +103,13 @@ int run_open_saver(struct run *r, struct mup_error *err)
     if (!rc)
         rc = run_drill_writes(r, &options.fault, err);
     comm_all_reduce(&r->ranks.all, &options.total_bytes, 1, COMM_F64);
+    if (!rc && r->policy.quota_bytes > 0 &&
+        options.total_bytes > r->policy.quota_bytes)
+        rc = mup_fail(err, MUP_USAGE,
+                      "checkpoint.quota_gib %g has no room for one checkpoint "
+                      "of %.3g GiB",
+                      r->policy.quota_bytes / 1073741824,
+                      options.total_bytes / 1073741824);
     r->last_save_s = run_now_s();
     /* rank 0 clears what a crash left behind, before the others begin */
     if (!rc && r->is_first)
@@ -134,20 +136,25 @@ int run_abandon_save(struct run *r, struct mup_error *note,
 }
 
 /* A save that failed is no end of training: the next one may find room.  Two
- * in a row are, as more and more work would be at stake. */
-static int give_up(struct run *r, struct mup_error *err)
+ * in a row are, as more and more work would be at stake.  why: the same on all
+ * ranks. */
+static int give_up(struct run *r, const struct mup_error *why,
+                   struct mup_error *err)
 {
-    struct mup_error note = { 0 };
-    int rc = run_abandon_save(r, &note, err);
+    char sentence[2 * sizeof(why->text)];
+    int rc = run_abandon_save(r, NULL, err);
 
     if (rc)
         return rc;
-    comm_broadcast(&r->ranks.all, note.text, sizeof(note.text), COMM_BYTE, 0);
+    snprintf(sentence, sizeof(sentence),
+             "the checkpoint of step %" PRId64 " was given up: %s",
+             r->saving_step, why->text);
     if (++r->failed_saves > 1)
         return mup_fail(err, MUP_SYSTEM,
                         "%s; see to it and run the same command again",
-                        note.text);
-    run_tell(r, note.text);
+                        sentence);
+    if (r->is_first)
+        run_tell(r, sentence);
     return comm_sync(&r->ranks.world, err);
 }
 
@@ -156,10 +163,9 @@ struct tally {
     uint64_t busy, failed, committed;
 };
 
-static struct tally count_states(struct run *r, int wait,
-                                 struct mup_error *note)
+static struct tally count_states(struct run *r, struct mup_error *note)
 {
-    int state = wait ? saver_wait(r->saver, note) : saver_poll(r->saver, note);
+    int state = saver_poll(r->saver, note);
     struct tally t = { state == SAVER_BUSY, state == SAVER_FAILED,
                        state == SAVER_COMMITTED };
 
@@ -177,24 +183,45 @@ static int stands(struct run *r, const struct mup_error *note,
     r->saved_step = r->saving_step;
     r->failed_saves = 0;
     r->saving = RUN_SAVED;
-    return run_event(r, run_log_new_event("checkpoint", r->saved_step), err);
+    return comm_agree(
+        &r->ranks.all,
+        run_event(r, run_log_new_event("checkpoint", r->saved_step), err), err);
+}
+
+/* A while between two looks at disks that are busy; ranks keep meeting, so
+ * that a slow one is not taken for a lost one. */
+static void wait_for_disks(struct run *r)
+{
+    const struct timespec nap = { 0, 5000000 };
+
+    (void)nanosleep(&nap, NULL);
+    if (run_now_s() - r->last_beat_s > 1)
+        run_beat(r, TRAIN_CHECKPOINT, 0);
 }
 
 int run_settle_save(struct run *r, int wait, struct mup_error *err)
 {
     while (r->saving != RUN_SAVED) {
         struct mup_error note = { 0 };
-        struct tally t = count_states(r, wait, &note);
+        struct tally t = count_states(r, &note);
         int rc = comm_sync(&r->ranks.world, err);
 
         if (rc)
             return rc;
-        if (t.failed)
-            return give_up(r, err);
-        if (t.busy)
+        if (t.failed) {
+            int own = saver_poll(r->saver, NULL) == SAVER_FAILED;
+
+            (void)comm_agree(&r->ranks.all, own ? MUP_SYSTEM : MUP_OK, &note);
+            return give_up(r, &note, err);
+        }
+        if (r->saving == RUN_COMMITTING && t.committed)
+            return stands(r, &note, err);
+        if ((t.busy || r->saving == RUN_COMMITTING) && !wait)
             return MUP_OK;
-        if (r->saving == RUN_COMMITTING)
-            return t.committed ? stands(r, &note, err) : MUP_OK;
+        if (t.busy || r->saving == RUN_COMMITTING) {
+            wait_for_disks(r);
+            continue;
+        }
         r->saving = RUN_COMMITTING;
         if (!r->is_first)
             continue;
@@ -272,9 +299,10 @@ int run_start_save(struct run *r, struct mup_error *err)
     r->saving = RUN_WRITING;
     r->saving_step = r->step;
     if (rc == MUP_SYSTEM)
-        return give_up(r, err);
+        return give_up(r, &local, err);
     if (rc && err)
         *err = local;
+    run_beat(r, TRAIN_STEP, 0); /* written in the background */
     return rc;
 }
 

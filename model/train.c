@@ -34,6 +34,7 @@ void run_beat(struct run *r, int phase, double compute_s)
 {
     const struct train_beat beat = { r->step, phase, compute_s };
 
+    r->last_beat_s = run_now_s();
     if (r->hooks && r->hooks->beat)
         r->hooks->beat(r->hooks->context, &beat);
 }
@@ -168,15 +169,15 @@ static int finish(struct run *r, const char *name,
 {
     json_t *event = run_log_new_event(name, r->step);
 
-    if (!event)
-        return mup_fail(err, MUP_SYSTEM, "out of memory for an event");
+    if (!event) /* run_event says so */
+        return comm_agree(&r->ranks.all, run_event(r, NULL, err), err);
     json_object_set_new(event, "loss", run_log_real(result->loss));
     json_object_set_new(event, "val_loss", run_log_real(result->val_loss));
     json_object_set_new(event, "val_bpb", run_log_real(result->val_bpb));
     json_object_set_new(event, "tokens", json_integer(result->tokens));
     json_object_set_new(event, "flops", run_log_real(result->flops));
     json_object_set_new(event, "wall_s", run_log_real(result->wall_s));
-    return run_event(r, event, err);
+    return comm_agree(&r->ranks.all, run_event(r, event, err), err);
 }
 
 static int stop(struct run *r, struct mup_error *err)
@@ -184,7 +185,9 @@ static int stop(struct run *r, struct mup_error *err)
     int rc = run_save(r, err);
 
     if (!rc)
-        rc = run_event(r, run_log_new_event("stopped", r->step), err);
+        rc = comm_agree(
+            &r->ranks.all,
+            run_event(r, run_log_new_event("stopped", r->step), err), err);
     if (rc)
         return rc;
     return mup_fail(err, MUP_STOPPED,
@@ -265,12 +268,13 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
     if (evaluate) {
         run_beat(r, TRAIN_EVALUATION, 0);
         rc = trainer_evaluate(&r->trainer, &r->val_loss, err);
+        run_beat(r, TRAIN_STEP, 0);
     }
     report_step(r, &s, rate);
-    if (!rc && log)
-        rc = log_step(r, &s, balance, rate, err);
-    else
-        json_decref(balance);
+    if (!rc && log) /* rank 0's disk may be full */
+        return comm_agree(&r->ranks.all, log_step(r, &s, balance, rate, err),
+                          err);
+    json_decref(balance);
     return rc;
 }
 
@@ -364,6 +368,8 @@ static int run_open(const struct run_config *config, struct run *r,
         rc = trainer_open(config, &r->ranks, &r->trainer, err);
     rc = comm_agree(all, rc, err);
     if (!rc)
+        rc = run_compare_ranks(r, err);
+    if (!rc)
         rc = comm_agree(all, run_take_dir(r, err), err);
     if (!rc)
         rc = comm_agree(all, run_list_parts(r, err), err);
@@ -395,6 +401,8 @@ static int look(const struct run_config *config, struct run *r, int32_t *over,
     if (!rc && r->is_first)
         *over = run_log_result(r->dir, result);
     comm_broadcast(all, over, 1, COMM_I32, 0);
+    if (*over)
+        comm_broadcast(all, result, sizeof(*result), COMM_BYTE, 0);
     return rc ? rc : comm_sync(&r->ranks.world, err);
 }
 
@@ -402,8 +410,9 @@ static void run_close(struct run *r, int rc, const struct mup_error *err)
 {
     if (rc && rc != MUP_STOPPED && r->log.events >= 0)
         record_failure(r, rc, err);
-    /* what was begun before the failure still counts */
-    if (rc && r->saver && !r->ranks.world.status)
+    /* What was begun before the failure still counts, where all ranks know of
+     * it: of a device's fault they may not. */
+    if (rc && rc != MUP_DEVICE && r->saver && !r->ranks.world.status)
         (void)run_settle_save(r, 1, NULL);
     saver_close(r->saver);
     run_log_close(&r->log);

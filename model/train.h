@@ -57,7 +57,8 @@ struct train_result {
 
 /* Train config in dir (created if needed), continuing from its newest valid
  * checkpoint.  A dir that holds another config is refused (MUP_USAGE, names
- * the first differing key; the sections run and launch may differ).  Writes
+ * the first differing key; the sections run, checkpoint, parallel,
+ * launch and drill may differ).  Writes
  * config.yaml, manifest.json, metrics.jsonl, events.jsonl, checkpoints/.  Text
  * that changed since (by its hash) is refused, and so are checkpoints of which
  * none verifies (MUP_CORRUPT): nothing is trained anew in silence. Divergence

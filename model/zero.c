@@ -3,9 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Large enough that a message's start-up does not count, small enough that
- * the first one leaves early. */
-#define BUCKET_BYTES ((int64_t)4 << 20)
+#include "model/layout_plan.h"
 
 static int comm_type(const struct model *m)
 {
@@ -29,7 +27,8 @@ static int fill_buckets(const struct model *m, struct zero *z, int is_expert)
 
         if (p->is_expert != is_expert)
             continue;
-        if (!b || (p->layer != b->layer && b->count * element >= BUCKET_BYTES))
+        if (!b ||
+            (p->layer != b->layer && b->count * element >= LAYOUT_BUCKET_BYTES))
             b = &z->bucket[z->n_buckets++];
         b->is_expert = is_expert;
         b->layer = p->layer;

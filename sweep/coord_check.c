@@ -107,6 +107,21 @@ static int check_options(const struct coord_options *o, struct mup_error *err)
     return MUP_OK;
 }
 
+/* Can the ranks share this size as they share the others? */
+static int check_layout(const struct run_config *config, struct ranks *ranks,
+                        struct mup_error *err)
+{
+    struct run_config c = *config;
+    struct layout l;
+
+    if (!ranks)
+        return MUP_OK;
+    c.parallel.data = ranks->place.n.data;
+    c.parallel.expert = ranks->place.n.expert;
+    c.parallel.tensor = ranks->place.n.tensor;
+    return layout_resolve(&c, ranks->all.size, 0, &l, err);
+}
+
 int coord_check_plan(const struct run_config *config,
                      const struct coord_options *o, size_t *bytes,
                      struct mup_error *err)
@@ -125,7 +140,9 @@ int coord_check_plan(const struct run_config *config,
         c = coord_config_at(config, o, i, 0);
         rc = run_config_check(&c, err);
         if (!rc)
-            rc = coord_probe_plan(&c, &one, err);
+            rc = check_layout(&c, o->ranks, err);
+        if (!rc)
+            rc = coord_probe_plan(&c, o->ranks, &one, err);
         if (!rc && one > most)
             most = one;
     }
@@ -153,12 +170,23 @@ static int check_memory(const struct run_config *config,
     return rc;
 }
 
+/* Is one of the ranks asked to? */
+static int must_stop(const struct coord_hooks *hooks, struct ranks *ranks)
+{
+    uint64_t stop =
+        hooks && hooks->should_stop && hooks->should_stop(hooks->context);
+
+    if (ranks)
+        comm_all_reduce(&ranks->all, &stop, 1, COMM_U64);
+    return stop > 0;
+}
+
 static int run_all(const struct run_config *config,
                    const struct coord_options *o,
                    const struct coord_hooks *hooks, struct coord_table *table,
                    struct mup_error *err)
 {
-    const struct coord_probe_options probe = { o->steps, o->grow };
+    const struct coord_probe_options probe = { o->steps, o->grow, o->ranks };
     int total = o->n_sizes * (int)o->seeds, rc = MUP_OK;
 
     for (int cell = 0; !rc && cell < total; cell++) {
@@ -167,12 +195,14 @@ static int run_all(const struct run_config *config,
         struct recorder r = { table, cell, MUP_OK, err };
         const struct coord_sink sink = { &r, record };
 
-        if (hooks && hooks->should_stop && hooks->should_stop(hooks->context))
+        if (must_stop(hooks, o->ranks))
             return mup_fail(err, MUP_STOPPED,
                             "stopped on request; nothing was written");
         rc = coord_probe_run(&c, &probe, &sink, err);
         if (!rc)
             rc = r.status;
+        if (o->ranks)
+            rc = comm_agree(&o->ranks->all, rc, err);
         if (!rc && hooks && hooks->progress)
             hooks->progress(hooks->context, cell + 1, total);
     }
@@ -187,14 +217,18 @@ int coord_check_run(const struct run_config *config,
     struct coord_table table = { .n_sizes = options->n_sizes,
                                  .n_seeds = (int)options->seeds };
     const struct coord_origin origin = { config, options, NULL };
+    struct ranks *ranks = options->ranks;
+    int writes = !ranks || ranks->all.rank == 0;
     int rc = check_memory(config, options, err);
 
-    if (!rc)
+    if (!rc && writes)
         rc = file_make_dirs(dir, err);
+    if (ranks)
+        rc = comm_agree(&ranks->all, rc, err);
     if (!rc)
         rc = run_all(config, options, hooks, &table, err);
     if (!rc)
-        rc = coord_conclude(&table, &origin, dir, out, err);
+        rc = coord_conclude(&table, &origin, writes ? dir : NULL, out, err);
     coord_table_clear(&table);
     return rc;
 }

@@ -6,6 +6,7 @@
 #define SWEEP_COORD_CHECK_H
 
 #include "model/config.h"
+#include "model/ranks.h"
 #include "mup/coord.h"
 
 #define COORD_MAX_SIZES 16
@@ -15,7 +16,8 @@ struct coord_options {
     int n_sizes;                    /* >= 2 */
     int64_t steps; /* optimizer steps; recorded at 1 .. steps+1 */
     int64_t seeds;
-    int grow; /* enum mup_grow */
+    int grow;            /* enum mup_grow */
+    struct ranks *ranks; /* borrowed; NULL alone.  One layout at every size */
 };
 
 /* A wrong rule, where the config asks for one (mup.break). */
@@ -54,7 +56,8 @@ int coord_check_plan(const struct run_config *config,
                      struct mup_error *err);
 
 /* Writes dir/coord.json and dir/coord.csv (docs/formats.md).  MUP_SYSTEM,
- * before anything runs, where this machine has less memory than planned. */
+ * before anything runs, where this machine has less memory than planned.  With
+ * many ranks all call, all get the result, and the first one writes. */
 int coord_check_run(const struct run_config *config,
                     const struct coord_options *options, const char *dir,
                     const struct coord_hooks *hooks, struct coord_result *out,

@@ -32,7 +32,8 @@ test-unit: ## build and run the unit tests alone [T=test_name ...]
 	@tests/run.sh $(B) $(if $(T),$(T:%=$(B)/tests/%),$(TEST_BIN))
 
 soak: build-tests ## the long tests: kill loops, statistical coverage
-	@MUTRANSFER_SOAK=1 TEST_TIMEOUT=3600 tests/run.sh $(B) $(TEST_BIN)
+	@MUTRANSFER_SOAK=1 TEST_TIMEOUT=3600 tests/run.sh $(B) $(TEST_BIN) \
+	    tests/transfer_ranks.sh
 
 # The code that runs in threads is compiled for it, all else comes from the
 # library: nothing there is called from a second thread.

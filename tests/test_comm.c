@@ -194,7 +194,9 @@ static int agreement(struct rank *r)
         {
             char want[64];
 
-            snprintf(want, sizeof(want), "disk %d is full (rank %d)", who, who);
+            snprintf(want, sizeof(want),
+                     who ? "disk %d is full (rank %d)" : "disk 0 is full", who,
+                     who);
             CHECK(strcmp(err.text, want) == 0);
         }
     }

@@ -369,8 +369,17 @@ static void nothing_is_trained_anew_in_silence(void **state)
                  steps[i]);
         assert_int_equal(truncate(path, 100), 0);
     }
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_CORRUPT);
+        assert_non_null(strstr(err.text, "no checkpoint in"));
+    }
+    remove_tree(dir);
+    /* which text it was trained on is not known any more */
+    stop_early(&c, new_dir(dir));
+    snprintf(path, sizeof(path), "%s/manifest.json", dir);
+    assert_int_equal(truncate(path, 50), 0);
     assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_CORRUPT);
-    assert_non_null(strstr(err.text, "no checkpoint in"));
+    assert_non_null(strstr(err.text, "is damaged"));
     remove_tree(dir);
 }
 

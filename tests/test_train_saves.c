@@ -145,7 +145,7 @@ static void one_failed_save_is_a_note_and_two_are_an_error(void **state)
     remove_tree(dir);
 }
 
-static void a_quota_too_small_for_one_is_an_error_at_the_end(void **state)
+static void a_quota_too_small_for_one_is_refused_at_the_start(void **state)
 {
     struct run_config c = small_config();
     struct train_result result;
@@ -156,7 +156,7 @@ static void a_quota_too_small_for_one_is_an_error_at_the_end(void **state)
     assert_non_null(mkdtemp(dir));
     c.checkpoint.quota_gib = 1e-6;
     snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "0");
-    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_SYSTEM);
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_USAGE);
     assert_non_null(strstr(err.text, "checkpoint.quota_gib"));
     c.checkpoint.quota_gib = 1; /* may change between calls */
     assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_OK);
@@ -168,7 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpoints_that_vanish_are_made_again),
         cmocka_unit_test(one_failed_save_is_a_note_and_two_are_an_error),
-        cmocka_unit_test(a_quota_too_small_for_one_is_an_error_at_the_end),
+        cmocka_unit_test(a_quota_too_small_for_one_is_refused_at_the_start),
     };
 
     return cmocka_run_group_tests_name("train_saves", tests, NULL, NULL);
