@@ -156,10 +156,20 @@ struct tally {
     uint64_t busy, failed, committed;
 };
 
+/* A disk may take longer than the others' patience with a rank: those who wait
+ * for it tell each other that they are alive. */
+static double wait_s(const struct run *r)
+{
+    const double deadline_s = r->trainer.config.parallel.deadline_s;
+
+    return deadline_s / 4 < 10 ? deadline_s / 4 : 10;
+}
+
 static struct tally count_states(struct run *r, int wait,
                                  struct mup_error *note)
 {
-    int state = wait ? saver_wait(r->saver, note) : saver_poll(r->saver, note);
+    int state = wait ? saver_wait_for(r->saver, wait_s(r), note)
+                     : saver_poll(r->saver, note);
     struct tally t = { state == SAVER_BUSY, state == SAVER_FAILED,
                        state == SAVER_COMMITTED };
 
@@ -197,8 +207,12 @@ int run_settle_save(struct run *r, int wait, struct mup_error *err)
             (void)comm_agree(&r->ranks.all, own ? MUP_SYSTEM : MUP_OK, &note);
             return give_up(r, &note, err);
         }
-        if (t.busy)
+        if (t.busy && !wait)
             return MUP_OK;
+        if (t.busy) {
+            run_beat(r, TRAIN_CHECKPOINT, 0);
+            continue;
+        }
         if (r->saving == RUN_COMMITTING)
             return t.committed ? stands(r, &note, err) : MUP_OK;
         r->saving = RUN_COMMITTING;

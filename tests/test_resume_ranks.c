@@ -10,12 +10,14 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,8 +39,8 @@ struct order {
     int64_t stop;     /* ask to stop after this step; 0: never */
     int64_t vanish;   /* the checkpoints are taken away after this step */
     const char *set;  /* "key=value key=value ..." */
-    const char *full; /* "RANK FROM TO": between these steps that rank's files
-                       * cannot grow, as on a full disk; NULL: never */
+    const char *disk; /* "full RANK FROM TO" or "slow RANK FROM TO": between
+                       * these steps that rank's disk is; NULL: never */
 };
 
 struct rank {
@@ -90,6 +92,18 @@ static struct run_config make_config(const struct order *o)
     return c;
 }
 
+static atomic_int disk_is_slow;
+
+/* In place of libc's. */
+int fsync(int fd)
+{
+    const struct timespec three = { 3, 0 };
+
+    if (atomic_load(&disk_is_slow))
+        (void)nanosleep(&three, NULL);
+    return (int)syscall(SYS_fsync, fd);
+}
+
 /* Of this process alone; SIGXFSZ is ignored, so that writes fail. */
 static void fill_disk(int is_full)
 {
@@ -105,11 +119,19 @@ static void count_step(void *context, const struct train_step *step)
     struct rank *r = context;
     char path[200], aside[200];
     long rank, from, to;
+    char what[8];
 
     r->step = step->step;
-    if (sscanf(r->order->full, "%ld %ld %ld", &rank, &from, &to) == 3 &&
-        rank == r->number)
-        fill_disk(r->step >= from && r->step < to);
+    if (sscanf(r->order->disk, "%7s %ld %ld %ld", what, &rank, &from, &to) ==
+            4 &&
+        rank == r->number) {
+        int now = r->step >= from && r->step < to;
+
+        if (!strcmp(what, "full"))
+            fill_disk(now);
+        else
+            atomic_store(&disk_is_slow, now);
+    }
     if (!r->order->vanish || r->step != r->order->vanish)
         return;
     /* renamed, as by hand: what is open there goes on into the old folder */
@@ -246,7 +268,7 @@ static pid_t start(const struct order *o)
     for (int i = 1; i < 6; i++)
         argv[n++] = number[i];
     argv[n++] = o->set;
-    argv[n++] = o->full ? o->full : "";
+    argv[n++] = o->disk ? o->disk : "";
     argv[n] = NULL;
     pid = fork();
     assert_true(pid >= 0);
@@ -699,7 +721,7 @@ static void a_log_that_cannot_be_written_ends_the_run_on_all(void **state)
     char dir[64];
     struct order o = {
         new_dir(dir), 2, 1, 1, 0, 0, "run.log_every=1 checkpoint.every=1000",
-        "0 9 99"
+        "full 0 9 99"
     };
     time_t began = time(NULL);
     struct answer a = run(&o);
@@ -721,12 +743,29 @@ static void a_save_that_fails_on_one_rank_is_told_with_its_reason(void **state)
     (void)state;
     remove_tree(dir);
     o.dir = new_dir(dir);
-    o.full = "1 5 8";
+    o.disk = "full 1 5 8";
     a = finish(&o);
     assert_true(a.val_loss == whole.val_loss);
     assert_non_null(strstr(a.note, "the checkpoint of step 6 was given up"));
     assert_non_null(strstr(a.note, "rank-0001-0000000006"));
     assert_non_null(strstr(a.note, "File too large (rank 1)"));
+    remove_tree(dir);
+}
+
+static void a_slow_disk_is_no_lost_rank(void **state)
+{
+    char dir[64];
+    struct order o = { new_dir(dir),
+                       2,
+                       1,
+                       1,
+                       0,
+                       0,
+                       "checkpoint.every=1000 parallel.deadline_s=2",
+                       "slow 1 29 99" };
+
+    (void)state;
+    (void)finish(&o);
     remove_tree(dir);
 }
 
@@ -755,6 +794,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_finished_run_is_not_run_again),
         cmocka_unit_test(a_log_that_cannot_be_written_ends_the_run_on_all),
         cmocka_unit_test(a_save_that_fails_on_one_rank_is_told_with_its_reason),
+        cmocka_unit_test(a_slow_disk_is_no_lost_rank),
     };
 
     if (argc == 9)
@@ -762,7 +802,7 @@ int main(int argc, char **argv)
     if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
         return 1;
     if (system("command -v mpirun >/dev/null 2>&1") != 0) {
-        print_message("[  SKIPPED ] 8 test(s): no mpirun\n");
+        print_message("[  SKIPPED ] 9 test(s): no mpirun\n");
         return 0;
     }
     (void)setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
