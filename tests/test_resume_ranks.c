@@ -245,36 +245,34 @@ static void copy_tree(const char *from, const char *to)
 /* mpirun, or the rank itself where there is but one. */
 static pid_t start(const struct order *o)
 {
-    char number[6][24];
-    const char *argv[20];
-    int64_t ranks = o->data * o->expert * o->tensor;
-    int n = 0;
+    const int64_t ranks = o->data * o->expert * o->tensor;
+    const int64_t numbers[] = { ranks,     o->data, o->expert,
+                                o->tensor, o->stop, o->vanish };
+    char text[6][24];
+    const char *const argv[] = { "mpirun",
+                                 "--oversubscribe",
+                                 "-np",
+                                 text[0],
+                                 program,
+                                 o->dir,
+                                 text[1],
+                                 text[2],
+                                 text[3],
+                                 text[4],
+                                 text[5],
+                                 o->set,
+                                 o->disk ? o->disk : "",
+                                 NULL };
+    const char *const *first = ranks > 1 ? argv : argv + 4;
     pid_t pid;
 
-    snprintf(number[0], 24, "%" PRId64, ranks);
-    snprintf(number[1], 24, "%" PRId64, o->data);
-    snprintf(number[2], 24, "%" PRId64, o->expert);
-    snprintf(number[3], 24, "%" PRId64, o->tensor);
-    snprintf(number[4], 24, "%" PRId64, o->stop);
-    snprintf(number[5], 24, "%" PRId64, o->vanish);
-    if (ranks > 1) {
-        argv[n++] = "mpirun";
-        argv[n++] = "--oversubscribe";
-        argv[n++] = "-np";
-        argv[n++] = number[0];
-    }
-    argv[n++] = program;
-    argv[n++] = o->dir;
-    for (int i = 1; i < 6; i++)
-        argv[n++] = number[i];
-    argv[n++] = o->set;
-    argv[n++] = o->disk ? o->disk : "";
-    argv[n] = NULL;
+    for (int i = 0; i < 6; i++)
+        snprintf(text[i], sizeof(text[i]), "%" PRId64, numbers[i]);
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         (void)alarm(300); /* outlives exec: nothing here may hang */
-        execvp(argv[0], (char *const *)argv);
+        execvp(first[0], (char *const *)first);
         _exit(127);
     }
     return pid;
