@@ -148,6 +148,9 @@ int checkpoint_keeps(const struct checkpoint_policy *policy,
                      const int64_t *steps, int n, int i)
 {
     assert(i >= 0 && i < n);
+    if (steps[i] <= policy->trusted &&
+        (i == 0 || steps[i - 1] > policy->trusted))
+        return 1;
     return i < policy->keep_last ||
            (policy->keep_every && steps[i] % policy->keep_every == 0);
 }

@@ -14,6 +14,7 @@ struct checkpoint_policy {
     int64_t keep_every; /* steps that stay for ever, 0 = none */
     double quota_bytes; /* 0 = none */
     double mtbf_s;
+    int64_t trusted; /* the newest one up to this step stays too, 0 = none */
 };
 
 /* checkpoint.every: "0", "200", "200 steps", "10 min", "10 minutes", "auto";

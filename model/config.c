@@ -5,6 +5,7 @@
 
 #include "configs/yaml.h"
 #include "model/checkpoint_policy.h"
+#include "model/drill.h"
 
 #define AT(member) offsetof(struct model_config, member)
 static const struct field model_fields[] = {
@@ -172,7 +173,7 @@ static const struct field train_fields[] = {
       "loss above the initial one counts as diverged" },
     { "spike_limit", FIELD_REAL, ROLE_FIXED, AT(spike_limit), "0", "[0,1e9]",
       "a step whose gradient norm is above so many times the median of the "
-      "last 64 is skipped, 0 = none" },
+      "last 64 is skipped, 0 = none; after 11 in a row the run has diverged" },
     { 0 },
 };
 #undef AT
@@ -199,7 +200,8 @@ static const struct field run_fields[] = {
       "steps between evaluations, 0 = only at the end" },
     { "verify_every", FIELD_INT, ROLE_RUN, AT(verify_every), "0",
       "[0,1000000000]",
-      "steps between looks for silent corruption of memory, 0 = none" },
+      "look for silent corruption of memory in every step and compute the "
+      "gradients of every so many steps twice, 0 = off (docs/faults.md)" },
     { 0 },
 };
 #undef AT
@@ -243,7 +245,9 @@ static const struct field drill_fields[] = {
     { "slow", FIELD_TEXT, ROLE_RUN, AT(slow), "", "",
       "rank R ms M: the rank sleeps so long in every step" },
     { "flip", FIELD_TEXT, ROLE_RUN, AT(flip), "", "",
-      "rank R step S weight|m|v|grad TENSOR bit B: one bit changes in memory" },
+      "rank R step S weight|m|v|grad|compute|copy TENSOR bit B: one bit "
+      "changes "
+      "in memory (docs/faults.md)" },
     { "fail_write", FIELD_TEXT, ROLE_RUN, AT(fail_write), "", "",
       "rank R write N: the N-th write of a checkpoint fails" },
     { "fill_disk", FIELD_TEXT, ROLE_RUN, AT(fill_disk), "", "",
@@ -535,6 +539,7 @@ static int check_base(const struct run_config *c, struct mup_error *err)
 int run_config_check(const struct run_config *c, struct mup_error *err)
 {
     struct checkpoint_policy policy;
+    struct drill drill;
     int rc = check_model(&c->model, err);
 
     if (rc)
@@ -567,7 +572,8 @@ int run_config_check(const struct run_config *c, struct mup_error *err)
         return mup_fail(err, MUP_USAGE,
                         "mup.zero_readout with model.tied would zero the "
                         "embedding; switch one of them off");
-    return checkpoint_policy_parse(&c->checkpoint, &policy, err);
+    rc = checkpoint_policy_parse(&c->checkpoint, &policy, err);
+    return rc ? rc : drill_parse(&c->drill, &drill, err);
 }
 
 static int apply_override(struct run_config *config, const char *override,

@@ -94,10 +94,10 @@ struct data_config {
 
 struct run_section {
     char backend[FIELD_TEXT_BYTES];
-    int64_t log_every;  /* steps */
-    int64_t eval_every; /* steps, 0 = at the end only */
-    int64_t
-        verify_every; /* steps between looks for silent corruption, 0 = off */
+    int64_t log_every;    /* steps */
+    int64_t eval_every;   /* steps, 0 = at the end only */
+    int64_t verify_every; /* steps whose gradients are computed twice, 0 = no
+                             look for silent corruption at all (guard.h) */
 };
 
 /* The texts are parsed by checkpoint_policy.h. */

@@ -81,11 +81,63 @@ static int same_text(const char *path, json_t *old, const char *split,
     return MUP_OK;
 }
 
+/* Faults on purpose; NULL where there are none. */
+static json_t *describe_drill(const struct drill_config *d)
+{
+    const struct {
+        const char *key, *text;
+    } list[] = { { "kill", d->kill },
+                 { "stop", d->stop },
+                 { "slow", d->slow },
+                 { "flip", d->flip },
+                 { "fail_write", d->fail_write },
+                 { "fill_disk", d->fill_disk } };
+    json_t *drill = NULL;
+
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+        if (!list[i].text[0])
+            continue;
+        if (!drill)
+            drill = json_object();
+        json_object_set_new(drill, list[i].key, json_string(list[i].text));
+    }
+    return drill;
+}
+
+static int write_json(const char *path, const json_t *json,
+                      struct mup_error *err)
+{
+    struct file_replace f;
+    int rc = file_replace_open(path, &f, err);
+
+    if (rc)
+        return rc;
+    (void)json_dumpf(json, f.out, JSON_INDENT(2)); /* commit checks */
+    (void)fputc('\n', f.out);
+    return file_replace_commit(&f, err);
+}
+
+/* A manifest that is there stays, but for drills that are new. */
+static int keep(const char *path, json_t *json, const struct trainer *t,
+                struct mup_error *err)
+{
+    json_t *drill = describe_drill(&t->config.drill);
+    int rc = same_text(path, json, "train", &t->train, err);
+
+    if (!rc)
+        rc = same_text(path, json, "valid", &t->valid, err);
+    if (!rc && drill && !json_equal(drill, json_object_get(json, "drill"))) {
+        json_object_set(json, "drill", drill);
+        rc = write_json(path, json, err);
+    }
+    json_decref(drill);
+    return rc;
+}
+
 int manifest_write(const char *dir, const struct trainer *t,
                    struct mup_error *err)
 {
     struct utsname host = { 0 };
-    struct file_replace f;
     char cpu[256], path[1024], date[32];
     time_t now = time(NULL);
     struct tm utc;
@@ -95,9 +147,7 @@ int manifest_write(const char *dir, const struct trainer *t,
     snprintf(path, sizeof(path), "%s/manifest.json", dir);
     json = json_load_file(path, 0, NULL);
     if (json) {
-        rc = same_text(path, json, "train", &t->train, err);
-        if (!rc)
-            rc = same_text(path, json, "valid", &t->valid, err);
+        rc = keep(path, json, t, err);
         json_decref(json);
         return rc;
     }
@@ -106,7 +156,7 @@ int manifest_write(const char *dir, const struct trainer *t,
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     json = json_pack(
         "{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:o, "
-        "s:o}",
+        "s:o, s:o*}",
         "version", MUTRANSFER_VERSION, "revision", MUTRANSFER_REVISION,
         "compiler", MUTRANSFER_COMPILER, "ruleset", MUP_RULESET_VERSION,
         "started", date, "host", host.nodename, "system", host.release, "cpu",
@@ -114,15 +164,11 @@ int manifest_write(const char *dir, const struct trainer *t,
         "parameters", (json_int_t)t->model.params.whole, "arena_bytes",
         (json_int_t)t->arena_bytes, "train",
         describe_data(t->config.data.train, &t->train), "valid",
-        describe_data(t->config.data.valid, &t->valid));
+        describe_data(t->config.data.valid, &t->valid), "drill",
+        describe_drill(&t->config.drill));
     if (!json)
         return mup_fail(err, MUP_SYSTEM, "out of memory for manifest.json");
-    rc = file_replace_open(path, &f, err);
-    if (!rc) {
-        (void)json_dumpf(json, f.out, JSON_INDENT(2)); /* commit checks */
-        (void)fputc('\n', f.out);
-        rc = file_replace_commit(&f, err);
-    }
+    rc = write_json(path, json, err);
     json_decref(json);
     return rc;
 }

@@ -1,5 +1,6 @@
-/* One run in progress: what train.c (the loop), run_dir.c (its folder) and
- * run_save.c (its checkpoints) share.  With many ranks each has one; rank 0
+/* One run in progress: what train.c (the loop), run_dir.c (its folder),
+ * run_save.c (its checkpoints), run_guard.c (its health) and run_drill.c
+ * (faults on purpose) share.  With many ranks each has one; rank 0
  * alone writes what is not a checkpoint. */
 #ifndef MODEL_RUN_H
 #define MODEL_RUN_H
@@ -8,6 +9,8 @@
 
 #include "model/checkpoint_part.h"
 #include "model/checkpoint_policy.h"
+#include "model/drill.h"
+#include "model/guard.h"
 #include "model/lock.h"
 #include "model/run_log.h"
 #include "model/saver.h"
@@ -47,6 +50,13 @@ struct run {
     int64_t resumed_from;
     double val_loss;    /* of the last step, NaN until evaluated */
     char skipped[1024]; /* the first damaged checkpoint, as a sentence */
+    struct guard guard; /* open where trainer.guard points to it */
+    int *strikes;       /* findings of each rank; last, of unknown ones */
+    struct drill drill; /* rank -1: none, or it has happened */
+    struct {
+        int param, armed;
+    } flip;
+    struct trainer_fault fault;
 };
 
 /* Seconds of the monotonic clock. */
@@ -74,15 +84,41 @@ int run_list_parts(struct run *r, struct mup_error *err);
 int run_open_saver(struct run *r, struct mup_error *err);
 
 /* Continue from the newest checkpoint that verifies, if any; else from the
- * freshly initialised weights. */
+ * weights, freshly initialised, and zeroed moments that are there.  Can be
+ * called again. */
 int run_load(struct run *r, struct mup_error *err);
 
 /* Take the save under way as far as it has come, or with `wait` to its end. */
 int run_settle_save(struct run *r, int wait, struct mup_error *err);
+/* Give it up; note (may be NULL) says which and why. */
+int run_abandon_save(struct run *r, struct mup_error *note,
+                     struct mup_error *err);
 /* Rank 0's clock decides: is a checkpoint due?  0 on the others. */
 int run_save_is_due(struct run *r);
 int run_start_save(struct run *r, struct mup_error *err);
 /* The last save of this process, which must succeed. */
 int run_save(struct run *r, struct mup_error *err);
+
+/* --- run_guard.c; collective --- */
+
+/* Nothing without run.verify_every. */
+int run_open_guard(struct run *r, struct mup_error *err);
+void run_close_guard(struct run *r);
+
+/* Has any rank found corruption in the state after `step` steps, or on the way
+ * there?  Then the run goes back: *went_back, and r->step is an earlier one.
+ * While step is not r->step, r->step is the one before. */
+int run_look(struct run *r, int64_t step, int *went_back,
+             struct mup_error *err);
+
+/* --- run_drill.c --- */
+
+/* After run_load: what has happened in dir does not happen again. */
+int run_open_drill(struct run *r, struct mup_error *err);
+/* Faults of this rank's saver. */
+int run_drill_writes(struct run *r, struct saver_fault *out,
+                     struct mup_error *err);
+/* Faults at the start of a step; slept_s counts as computing. */
+int run_drill_step(struct run *r, double *slept_s, struct mup_error *err);
 
 #endif

@@ -113,6 +113,8 @@ int run_open_saver(struct run *r, struct mup_error *err)
     for (int i = 0; i < r->n_parts; i++)
         options.bytes += checkpoint_part_bytes(&r->parts[i]);
     options.total_bytes = (double)options.bytes;
+    if (!rc)
+        rc = run_drill_writes(r, &options.fault, err);
     comm_all_reduce(&r->ranks.all, &options.total_bytes, 1, COMM_F64);
     r->last_save_s = run_now_s();
     /* rank 0 clears what a crash left behind, before the others begin */
@@ -124,6 +126,21 @@ int run_open_saver(struct run *r, struct mup_error *err)
     return comm_agree(&r->ranks.all, rc, err);
 }
 
+int run_abandon_save(struct run *r, struct mup_error *note,
+                     struct mup_error *err)
+{
+    if (r->saving == RUN_SAVED)
+        return MUP_OK;
+    /* rank 0 removes the folder, when no one writes in it any more */
+    if (!r->is_first)
+        saver_abandon(r->saver, note);
+    comm_barrier(&r->ranks.all);
+    if (r->is_first)
+        saver_abandon(r->saver, note);
+    r->saving = RUN_SAVED;
+    return comm_sync(&r->ranks.world, err);
+}
+
 /* A save that failed is no end of training: the next one may find room.  Two
  * in a row are, as more and more work would be at stake.  why: the same on all
  * ranks. */
@@ -131,14 +148,10 @@ static int give_up(struct run *r, const struct mup_error *why,
                    struct mup_error *err)
 {
     char sentence[2 * sizeof(why->text)];
+    int rc = run_abandon_save(r, NULL, err);
 
-    /* rank 0 removes the folder, when no one writes in it any more */
-    if (!r->is_first)
-        saver_abandon(r->saver, NULL);
-    comm_barrier(&r->ranks.all);
-    if (r->is_first)
-        saver_abandon(r->saver, NULL);
-    r->saving = RUN_SAVED;
+    if (rc)
+        return rc;
     snprintf(sentence, sizeof(sentence),
              "the checkpoint of step %" PRId64 " was given up: %s",
              r->saving_step, why->text);
@@ -216,8 +229,12 @@ int run_settle_save(struct run *r, int wait, struct mup_error *err)
         if (r->saving == RUN_COMMITTING)
             return t.committed ? stands(r, &note, err) : MUP_OK;
         r->saving = RUN_COMMITTING;
-        if (r->is_first)
-            saver_commit(r->saver);
+        if (!r->is_first)
+            continue;
+        /* what is newer may have to be set aside yet */
+        if (r->trainer.guard)
+            saver_trust(r->saver, r->guard.looked);
+        saver_commit(r->saver);
     }
     return MUP_OK;
 }
@@ -232,13 +249,14 @@ static json_t *pack_state(const struct run *r)
 
     for (int64_t i = 0; i < SPIKE_WINDOW && i < s->seen; i++)
         json_array_append_new(norms, json_real(s->norm[i]));
-    return json_pack("{s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:o}",
-                     "first_loss", r->first_loss, "loss_ema", r->loss_ema,
-                     "tail_sum", r->tail_sum, "tail_steps",
-                     (json_int_t)r->tail_steps, "sequences",
-                     (json_int_t)(r->step * c->batch), "schedule_step",
-                     (json_int_t)r->step, "seed", (json_int_t)c->seed,
-                     "norms_seen", (json_int_t)s->seen, "norms", norms);
+    return json_pack(
+        "{s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "first_loss",
+        r->first_loss, "loss_ema", r->loss_ema, "tail_sum", r->tail_sum,
+        "tail_steps", (json_int_t)r->tail_steps, "sequences",
+        (json_int_t)(r->step * c->batch), "schedule_step", (json_int_t)r->step,
+        "seed", (json_int_t)c->seed, "skipped", (json_int_t)s->skipped,
+        "skipped_in_row", (json_int_t)s->in_row, "norms_seen",
+        (json_int_t)s->seen, "norms", norms);
 }
 
 static void unpack_state(struct run *r, const json_t *state)
@@ -258,6 +276,8 @@ static void unpack_state(struct run *r, const json_t *state)
             s->norm[i] = json_real_value(norm);
     }
     s->seen = json_integer_value(json_object_get(state, "norms_seen"));
+    s->skipped = json_integer_value(json_object_get(state, "skipped"));
+    s->in_row = json_integer_value(json_object_get(state, "skipped_in_row"));
     /* a ring that is not full holds all that was seen */
     if (s->seen < SPIKE_WINDOW)
         s->seen = (int64_t)json_array_size(norms);
@@ -267,9 +287,14 @@ int run_start_save(struct run *r, struct mup_error *err)
 {
     struct saver_snapshot snapshot = { r->step, r->parts, r->n_parts, NULL };
     struct mup_error local = { 0 };
-    int rc = run_settle_save(r, 1, err);
+    int rc = run_settle_save(r, 1, err), went_back = 0;
 
-    if (rc)
+    /* nothing damaged is saved */
+    if (!rc && r->trainer.guard) {
+        guard_verify(r->trainer.guard);
+        rc = run_look(r, r->step, &went_back, err);
+    }
+    if (rc || went_back)
         return rc;
     run_beat(r, TRAIN_CHECKPOINT, 0);
     r->last_save_s = run_now_s();
@@ -328,6 +353,7 @@ static int open_log(struct run *r, struct mup_error *err)
 
     if (!r->is_first)
         return MUP_OK;
+    run_log_close(&r->log);
     rc = run_log_open(r->dir, r->step, &r->log, err);
     if (rc)
         return rc;
@@ -355,10 +381,11 @@ int run_load(struct run *r, struct mup_error *err)
     if (rc)
         return rc;
     r->step = found.step;
+    r->first_loss = r->loss_ema = r->tail_sum = 0;
+    r->tail_steps = 0;
     if (r->step)
         unpack_state(r, found.state);
     json_decref(found.state);
-    r->resumed_from = r->step;
     r->saved_step = r->step ? r->step : -1;
     return comm_agree(&r->ranks.all, open_log(r, err), err);
 }

@@ -259,6 +259,12 @@ int saver_start(struct saver *s, const struct saver_snapshot *snapshot,
     return MUP_OK;
 }
 
+void saver_trust(struct saver *s, int64_t step)
+{
+    assert(saver_poll(s, NULL) != SAVER_BUSY);
+    s->writer.options.policy.trusted = step;
+}
+
 void saver_commit(struct saver *s)
 {
     assert(saver_poll(s, NULL) == SAVER_WRITTEN && !s->writer.options.rank);

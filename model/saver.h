@@ -81,6 +81,10 @@ int saver_wait(struct saver *s, struct mup_error *err);
 /* The same after so many seconds at most: it may be SAVER_BUSY still. */
 int saver_wait_for(struct saver *s, double seconds, struct mup_error *err);
 
+/* Rank 0, while not busy: the newest checkpoint up to `step` stays, whatever
+ * the policy says of its age. */
+void saver_trust(struct saver *s, int64_t step);
+
 /* Rank 0, when every rank is SAVER_WRITTEN: merge the tables, check that the
  * chunks cover every tensor exactly, make it a checkpoint, and remove those
  * that the policy does not keep.  In the background. */

@@ -20,10 +20,21 @@ static double median(const struct spike *s)
     return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
 }
 
+double spike_threshold(const struct spike *s, double limit)
+{
+    return limit > 0 && s->seen >= SPIKE_LEAST ? limit * median(s) : 0;
+}
+
 int spike_is(struct spike *s, double limit, double norm)
 {
-    if (limit > 0 && s->seen >= SPIKE_LEAST && norm > limit * median(s))
+    double threshold = spike_threshold(s, limit);
+
+    if (threshold > 0 && norm > threshold) {
+        s->skipped++;
+        s->in_row++;
         return 1;
+    }
+    s->in_row = 0;
     s->norm[s->seen++ % SPIKE_WINDOW] = norm;
     return 0;
 }

@@ -112,6 +112,9 @@ static int log_step(struct run *r, const struct trainer_step *s,
             json_object_set_new(line, "val_bpb",
                                 run_log_real(r->val_loss / LN2));
     }
+    if (line && c->train.spike_limit > 0)
+        json_object_set_new(line, "skipped",
+                            json_integer(r->trainer.spike.skipped));
     if (line && balance)
         json_object_update(line, balance);
     json_decref(balance);
@@ -134,7 +137,8 @@ static int has_diverged(struct run *r, const struct trainer_step *s)
         c->diverge_after > c->warmup ? c->diverge_after : c->warmup;
     double even = log((double)r->trainer.config.model.vocab);
 
-    if (!s->finite)
+    /* nothing but spikes: skipping them must not hide that all is lost */
+    if (!s->finite || r->trainer.spike.in_row > SPIKE_MOST)
         return 1;
     if (r->step == 1)
         r->first_loss = r->loss_ema = s->loss;
@@ -191,6 +195,47 @@ static int stop(struct run *r, struct mup_error *err)
                     r->step, r->trainer.config.train.steps);
 }
 
+/* A step that was left out is no secret. */
+static int tell_skipped(struct run *r, const struct trainer_step *s,
+                        struct mup_error *err)
+{
+    json_t *event = run_log_new_event("skipped", r->step);
+    char note[256];
+
+    if (event) {
+        json_object_set_new(event, "grad_norm", run_log_real(s->grad_norm));
+        json_object_set_new(event, "threshold", run_log_real(s->threshold));
+        json_object_set_new(event, "loss", run_log_real(s->loss));
+    }
+    snprintf(note, sizeof(note),
+             "step %" PRId64 " was skipped: its gradient norm %.4g is above "
+             "%.4g, train.spike_limit times the median of late",
+             r->step, s->grad_norm, s->threshold);
+    if (r->is_first)
+        run_tell(r, note);
+    return run_event(r, event, err);
+}
+
+/* The step itself: 1 in *done where it counts, 0 where the run went back. */
+static int take_step(struct run *r, struct trainer_step *s, int *done,
+                     struct mup_error *err)
+{
+    double slept_s = 0;
+    int went_back = 0, rc = run_drill_step(r, &slept_s, err);
+
+    *done = 0;
+    if (!rc)
+        rc = trainer_step(&r->trainer, r->step, s, err);
+    if (!rc)
+        rc = run_look(r, r->step + 1, &went_back, err);
+    if (rc || went_back)
+        return rc;
+    *done = 1;
+    r->step++;
+    run_beat(r, TRAIN_STEP, s->compute_s + slept_s);
+    return s->skipped ? tell_skipped(r, s, err) : MUP_OK;
+}
+
 /* One optimizer step and what belongs to it.  *diverged is set where the run
  * ends here. */
 static int advance(struct run *r, int *diverged, struct mup_error *err)
@@ -198,15 +243,12 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
     const struct run_config *c = &r->trainer.config;
     const double tokens = (double)c->train.batch * (double)c->model.seq;
     struct trainer_step s;
-    int rc = trainer_step(&r->trainer, r->step, &s, err);
     json_t *balance = NULL;
-    int evaluate, log;
+    int evaluate, log, done, rc = take_step(r, &s, &done, err);
     double rate;
 
-    if (rc)
+    if (rc || !done)
         return rc;
-    r->step++;
-    run_beat(r, TRAIN_STEP, s.compute_s);
     *diverged = has_diverged(r, &s);
     if ((double)r->step > (1 - TAIL) * (double)c->train.steps) {
         r->tail_sum += s.loss;
@@ -215,7 +257,7 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
     evaluate =
         !*diverged && (r->step == c->train.steps ||
                        (c->run.eval_every && r->step % c->run.eval_every == 0));
-    log = evaluate || *diverged || r->step == 1 ||
+    log = evaluate || *diverged || s.skipped || r->step == 1 ||
           r->step % c->run.log_every == 0;
     rate = tokens * (double)(r->step - r->started_step) /
            fmax(run_now_s() - r->started, 1e-9);
@@ -251,13 +293,11 @@ static int vote(struct run *r, struct ballot *out, struct mup_error *err)
     return comm_sync(&r->ranks.world, err);
 }
 
-static int loop(struct run *r, struct train_result *result,
-                struct mup_error *err)
+static int steps(struct run *r, int *diverged, struct mup_error *err)
 {
-    const struct run_config *c = &r->trainer.config;
-    int diverged = 0, rc = MUP_OK;
+    int rc = MUP_OK;
 
-    while (!rc && !diverged && r->step < c->train.steps) {
+    while (!rc && !*diverged && r->step < r->trainer.config.train.steps) {
         struct ballot b = { 0, 0 };
 
         rc = vote(r, &b, err);
@@ -268,8 +308,24 @@ static int loop(struct run *r, struct train_result *result,
         if (!rc && b.save)
             rc = run_start_save(r, err);
         if (!rc)
-            rc = advance(r, &diverged, err);
+            rc = advance(r, diverged, err);
     }
+    return rc;
+}
+
+static int loop(struct run *r, struct train_result *result,
+                struct mup_error *err)
+{
+    const struct run_config *c = &r->trainer.config;
+    int diverged = 0, rc;
+
+    do { /* what is found before the last save sends us back */
+        rc = steps(r, &diverged, err);
+        if (!rc && !diverged && isnan(r->val_loss)) /* killed after saving */
+            rc = trainer_evaluate(&r->trainer, &r->val_loss, err);
+        if (!rc && !diverged)
+            rc = run_save(r, err);
+    } while (!rc && !diverged && r->step < c->train.steps);
     if (rc)
         return rc;
     fill_result(r, result);
@@ -279,16 +335,11 @@ static int loop(struct run *r, struct train_result *result,
         rc = run_settle_save(r, 1, err);
         return rc ? rc : finish(r, "diverged", result, err);
     }
-    if (isnan(r->val_loss)) /* saved at the last step, then killed */
-        rc = trainer_evaluate(&r->trainer, &r->val_loss, err);
     result->val_loss = r->val_loss;
-    if (!rc && r->trainer.valid.byte_level)
+    if (r->trainer.valid.byte_level)
         result->val_bpb = result->val_loss / LN2;
-    result->wall_s = run_now_s() - r->started;
-    if (!rc)
-        rc = run_save(r, err);
     run_beat(r, TRAIN_DONE, 0);
-    return rc ? rc : finish(r, "done", result, err);
+    return finish(r, "done", result, err);
 }
 
 /* The reason of a failed run stands in its events, as far as they can still
@@ -320,8 +371,13 @@ static int run_open(const struct run_config *config, struct run *r,
         rc = comm_agree(all, run_list_parts(r, err), err);
     if (!rc)
         rc = run_load(r, err);
+    r->resumed_from = r->step;
+    if (!rc)
+        rc = comm_agree(all, run_open_drill(r, err), err);
     if (!rc)
         rc = run_open_saver(r, err);
+    if (!rc)
+        rc = comm_agree(all, run_open_guard(r, err), err);
     r->started = run_now_s();
     r->started_step = r->step;
     return rc;
@@ -361,6 +417,7 @@ static void run_close(struct run *r, int rc, const struct mup_error *err)
     free(r->parts);
     free(r->wants);
     free(r->load);
+    run_close_guard(r);
     trainer_close(&r->trainer);
     ranks_close(&r->ranks);
 }

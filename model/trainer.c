@@ -75,6 +75,28 @@ static int open_data(struct trainer *t, struct mup_error *err)
                      &t->valid, err);
 }
 
+static void watch_bucket(void *context, int bucket, int moment)
+{
+    const struct trainer *t = context;
+
+    /* what was computed wrong is sealed so, what is damaged later is not */
+    if (t->fault && moment == ZERO_COMPUTED)
+        t->fault->bucket(t->fault->context, bucket, moment);
+    if (t->guard)
+        guard_bucket(t->guard, bucket, moment);
+    if (t->fault && moment == ZERO_LEAVES)
+        t->fault->bucket(t->fault->context, bucket, moment);
+}
+
+void trainer_reset(struct trainer *t)
+{
+    model_initialise(&t->model);
+    t->be.ops->zero(&t->be, t->optimizer.moment);
+    if (t->zero.second_total)
+        t->be.ops->zero(&t->be, t->optimizer.variance);
+    memset(&t->spike, 0, sizeof(t->spike));
+}
+
 int trainer_open(const struct run_config *config, struct ranks *ranks,
                  struct trainer *out, struct mup_error *err)
 {
@@ -100,6 +122,7 @@ int trainer_open(const struct run_config *config, struct ranks *ranks,
     arena.base = out->memory;
     layout(out, &arena);
     model_initialise(&out->model);
+    out->zero.watch = (struct zero_watch){ out, watch_bucket };
     for (int i = 0; i < out->ranks->all.size; i++)
         out->report_counts[i] = sizeof(*out->report) / sizeof(double);
     rc = out->be.ops->sync(&out->be, err);
@@ -164,14 +187,23 @@ static void start_reduction(void *context, int64_t layer)
     zero_reduce(&t->zero, &t->model, layer);
 }
 
-/* Sums of this rank's gradients in all_grads, on their way to the owners. */
+static void recompute(void *context, int64_t layer)
+{
+    struct trainer *t = context;
+
+    zero_recompute(&t->zero, layer);
+}
+
+/* Sums of this rank's gradients in all_grads; `ready` takes them from there,
+ * layer by layer. */
 static void accumulate(struct trainer *t, int64_t step,
+                       void (*ready)(void *, int64_t),
                        struct model_losses *losses)
 {
     const struct train_config *c = &t->config.train;
     const double tokens = (double)c->batch * (double)t->model.T;
     const struct loss_scale scale = { 1 / tokens, 1 / (double)c->batch };
-    const struct model_gradients reduction = { t, start_reduction };
+    const struct model_gradients reduction = { t, ready };
     int64_t first, end, n = passes(t, c->batch);
 
     own_share(t, c->batch, &first, &end);
@@ -235,8 +267,12 @@ int trainer_gradients(struct trainer *t, int64_t step, struct trainer_step *out,
     double start = now_s(), waited = t->ranks->world.stats.wait_s;
     int rc;
 
-    accumulate(t, step, &losses);
+    if (t->guard)
+        guard_begin(t->guard, step);
+    accumulate(t, step, start_reduction, &losses);
     zero_finish(&t->zero, &t->model);
+    if (t->guard)
+        guard_reduced(t->guard);
     fill_losses(t, &losses, own);
     own->squares = zero_sum_squares(&t->zero, &t->model);
     own->compute_s = now_s() - start - (t->ranks->world.stats.wait_s - waited);
@@ -269,7 +305,30 @@ void trainer_update(struct trainer *t, int64_t step,
     };
 
     optimizer_update(&t->optimizer, &t->model, &t->zero, &s);
+    if (t->guard)
+        guard_updated(t->guard);
     zero_gather(&t->zero, &t->model);
+    if (t->fault)
+        t->fault->gathered(t->fault->context);
+    if (t->guard)
+        guard_gathered(t->guard);
+}
+
+/* The batch's gradients once more, and again where they are others.  Alone
+ * they take the place of those that the update would have read: the same bits,
+ * or a finding. */
+static void look_again(struct trainer *t, int64_t step)
+{
+    struct model_losses losses = { 0 };
+
+    guard_used(t->guard);
+    t->guard->execution = 1;
+    accumulate(t, step, recompute, &losses);
+    if (!guard_differs(t->guard))
+        return;
+    t->guard->execution = 2;
+    accumulate(t, step, recompute, &losses);
+    guard_decide(t->guard);
 }
 
 int trainer_step(struct trainer *t, int64_t step, struct trainer_step *out,
@@ -277,12 +336,20 @@ int trainer_step(struct trainer *t, int64_t step, struct trainer_step *out,
 {
     int rc = trainer_gradients(t, step, out, err);
 
-    if (rc || !out->finite)
+    if (rc)
         return rc;
+    if (t->guard && guard_looks(t->guard, step))
+        look_again(t, step);
+    if (t->guard)
+        guard_verify(t->guard);
+    out->threshold = spike_threshold(&t->spike, t->config.train.spike_limit);
     out->skipped =
+        out->finite &&
         spike_is(&t->spike, t->config.train.spike_limit, out->grad_norm);
-    if (!out->skipped)
+    if (out->finite && !out->skipped)
         trainer_update(t, step, out);
+    else if (t->guard) /* is it the gradient that is damaged? */
+        guard_used(t->guard);
     return sync(t, err);
 }
 

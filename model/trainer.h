@@ -4,6 +4,7 @@
 #define MODEL_TRAINER_H
 
 #include "model/data.h"
+#include "model/guard.h"
 #include "model/model.h"
 #include "model/optimizer.h"
 #include "model/spike.h"
@@ -13,6 +14,13 @@ struct trainer_report {
     double losses[4]; /* sums as in struct model_losses; once a sequence */
     double squares;   /* of the gradients that it owns */
     double compute_s; /* its own work in this step, without waiting */
+};
+
+/* A place for faults on purpose; bucket as in struct zero_watch. */
+struct trainer_fault {
+    void *context;
+    void (*bucket)(void *context, int bucket, int moment);
+    void (*gathered)(void *context); /* weights have just arrived */
 };
 
 struct trainer {
@@ -28,6 +36,8 @@ struct trainer {
     struct trainer_report *report; /* one a rank */
     int64_t *report_counts;        /* doubles of each */
     struct spike spike;
+    struct guard *guard;               /* NULL: no one looks; not ours */
+    const struct trainer_fault *fault; /* NULL: none; not ours */
     struct data train, valid;
     void *memory;
     size_t arena_bytes;
@@ -42,6 +52,7 @@ struct trainer_step {
     double router_z;  /* mean of lse^2 over layers and tokens */
     int finite;       /* 0: loss or norm is not; no update was made */
     int skipped;      /* 1: the norm is a spike; no update was made */
+    double threshold; /* above it a norm is a spike; 0: not known */
     double compute_s; /* of this rank, without waiting for others */
 };
 
@@ -58,6 +69,9 @@ struct trainer_balance {
 int trainer_open(const struct run_config *config, struct ranks *ranks,
                  struct trainer *out, struct mup_error *err);
 void trainer_close(struct trainer *t);
+
+/* Back to the state of trainer_open. */
+void trainer_reset(struct trainer *t);
 
 /* Sizes alone: fills be, model and the byte counts; no data, no memory. */
 int trainer_plan(const struct run_config *config, struct ranks *ranks,

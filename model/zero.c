@@ -166,8 +166,17 @@ static void *at(const struct model *m, void *data, int64_t element)
     return (char *)data + (size_t)element * dtype_bytes(m->be->dtype);
 }
 
-static void reduce(struct zero *z, struct model *m, struct zero_bucket *b)
+static void tell(const struct zero *z, int bucket, int moment)
 {
+    if (z->watch.bucket)
+        z->watch.bucket(z->watch.context, bucket, moment);
+}
+
+static void reduce(struct zero *z, struct model *m, int bucket)
+{
+    struct zero_bucket *b = &z->bucket[bucket];
+
+    tell(z, bucket, ZERO_COMPUTED);
     for (int i = 0; i < m->params.n; i++) {
         const struct param *p = &m->params.list[i];
 
@@ -176,6 +185,7 @@ static void reduce(struct zero *z, struct model *m, struct zero_bucket *b)
             comm_all_reduce(&m->ranks->tensor, m->grad[i].data, p->count,
                             comm_type(m));
     }
+    tell(z, bucket, ZERO_LEAVES);
     comm_reduce_scatter(
         holders(m, b), at(m, z->grads.data, b->state),
         at(m, m->all_grads.data, b->first), b->owned, comm_type(m),
@@ -187,8 +197,15 @@ void zero_reduce(struct zero *z, struct model *m, int64_t layer)
 {
     for (int i = z->n_buckets - 1; i >= 0; i--)
         if (z->bucket[i].layer == layer)
-            reduce(z, m, &z->bucket[i]);
+            reduce(z, m, i);
     comm_progress(&m->ranks->dense);
+}
+
+void zero_recompute(struct zero *z, int64_t layer)
+{
+    for (int i = z->n_buckets - 1; i >= 0; i--)
+        if (z->bucket[i].layer == layer)
+            tell(z, i, ZERO_COMPUTED);
 }
 
 void zero_finish(struct zero *z, struct model *m)

@@ -31,6 +31,16 @@ struct zero_piece {
     int64_t second; /* in second moments; -1 where there is none */
 };
 
+/* Told of a bucket on its way, by its number; for the guard and for drills. */
+enum zero_moment {
+    ZERO_COMPUTED, /* the backward pass has left it; before any sum */
+    ZERO_LEAVES,   /* the message that takes it away is about to start */
+};
+struct zero_watch {
+    void *context;
+    void (*bucket)(void *context, int bucket, int moment); /* NULL: no one */
+};
+
 struct zero {
     int n_buckets, n_pieces;
     struct zero_bucket *bucket; /* in the order of the flat arrays */
@@ -41,6 +51,7 @@ struct zero {
     int64_t scratch_total;
     struct view grads; /* (1,total): summed; all_grads itself alone */
     void *scratch;
+    struct zero_watch watch;
 };
 
 /* Shares of m's tensors.  Clear with zero_clear. */
@@ -51,6 +62,9 @@ void zero_layout(struct zero *z, const struct model *m, struct arena *arena);
 /* Begin to sum the buckets that a layer was the last of; and wait for all. */
 void zero_reduce(struct zero *z, struct model *m, int64_t layer);
 void zero_finish(struct zero *z, struct model *m);
+
+/* The watch alone is told of them: of gradients that are computed again. */
+void zero_recompute(struct zero *z, int64_t layer);
 
 /* Sum of squares of the gradients that count here: over all ranks every
  * element of the model counts once. */

@@ -174,6 +174,22 @@ static void the_newest_and_every_so_many_steps_are_kept(void **state)
         assert_int_equal(checkpoint_keeps(&p, steps, 7, i), both[i]);
 }
 
+static void the_newest_that_is_trusted_is_kept_too(void **state)
+{
+    static const int64_t steps[] = { 1300, 1200, 1100, 1000, 900, 500, 100 };
+    static const int kept[] = { 1, 1, 0, 0, 1, 0, 0 };
+    struct checkpoint_policy p;
+
+    (void)state;
+    assert_int_equal(parse("0", "last 2", &p, NULL), MUP_OK);
+    p.trusted = 999;
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(checkpoint_keeps(&p, steps, 7, i), kept[i]);
+    p.trusted = 99;
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(checkpoint_keeps(&p, steps, 7, i), i < 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +199,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_is_due_by_steps_or_by_time),
         cmocka_unit_test(no_other_interval_loses_less_time),
         cmocka_unit_test(the_newest_and_every_so_many_steps_are_kept),
+        cmocka_unit_test(the_newest_that_is_trusted_is_kept_too),
     };
 
     return cmocka_run_group_tests_name("checkpoint_policy", tests, NULL, NULL);
