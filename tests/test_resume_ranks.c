@@ -29,7 +29,7 @@
 #include "model/train.h"
 
 /* Relative, between layouts: sums of floats in another order differ by 6e-8
- * and grow from step to step; measured 7e-10 at most. */
+ * and grow from step to step; measured 2e-8 at most. */
 #define ROUNDING 1e-5
 
 /* --- one rank --- */
