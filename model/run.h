@@ -44,7 +44,6 @@ struct run {
     double first_loss, loss_ema, tail_sum;
     int64_t tail_steps;
     int64_t saved_step;
-    double last_beat_s;
     double started; /* clock at the start of this process's part */
     int64_t started_step;
     double *load; /* E */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "model/checkpoint.h"
 #include "model/run.h"
@@ -163,9 +162,20 @@ struct tally {
     uint64_t busy, failed, committed;
 };
 
-static struct tally count_states(struct run *r, struct mup_error *note)
+/* A disk may take longer than the others' patience with a rank: those who wait
+ * for it tell each other that they are alive. */
+static double wait_s(const struct run *r)
 {
-    int state = saver_poll(r->saver, note);
+    const double deadline_s = r->trainer.config.parallel.deadline_s;
+
+    return deadline_s / 4 < 10 ? deadline_s / 4 : 10;
+}
+
+static struct tally count_states(struct run *r, int wait,
+                                 struct mup_error *note)
+{
+    int state = wait ? saver_wait_for(r->saver, wait_s(r), note)
+                     : saver_poll(r->saver, note);
     struct tally t = { state == SAVER_BUSY, state == SAVER_FAILED,
                        state == SAVER_COMMITTED };
 
@@ -188,22 +198,11 @@ static int stands(struct run *r, const struct mup_error *note,
         run_event(r, run_log_new_event("checkpoint", r->saved_step), err), err);
 }
 
-/* A while between two looks at disks that are busy; ranks keep meeting, so
- * that a slow one is not taken for a lost one. */
-static void wait_for_disks(struct run *r)
-{
-    const struct timespec nap = { 0, 5000000 };
-
-    (void)nanosleep(&nap, NULL);
-    if (run_now_s() - r->last_beat_s > 1)
-        run_beat(r, TRAIN_CHECKPOINT, 0);
-}
-
 int run_settle_save(struct run *r, int wait, struct mup_error *err)
 {
     while (r->saving != RUN_SAVED) {
         struct mup_error note = { 0 };
-        struct tally t = count_states(r, &note);
+        struct tally t = count_states(r, wait, &note);
         int rc = comm_sync(&r->ranks.world, err);
 
         if (rc)
@@ -214,14 +213,14 @@ int run_settle_save(struct run *r, int wait, struct mup_error *err)
             (void)comm_agree(&r->ranks.all, own ? MUP_SYSTEM : MUP_OK, &note);
             return give_up(r, &note, err);
         }
-        if (r->saving == RUN_COMMITTING && t.committed)
-            return stands(r, &note, err);
-        if ((t.busy || r->saving == RUN_COMMITTING) && !wait)
+        if (t.busy && !wait)
             return MUP_OK;
-        if (t.busy || r->saving == RUN_COMMITTING) {
-            wait_for_disks(r);
+        if (t.busy) {
+            run_beat(r, TRAIN_CHECKPOINT, 0);
             continue;
         }
+        if (r->saving == RUN_COMMITTING)
+            return t.committed ? stands(r, &note, err) : MUP_OK;
         r->saving = RUN_COMMITTING;
         if (!r->is_first)
             continue;

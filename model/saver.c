@@ -181,6 +181,22 @@ int saver_wait(struct saver *s, struct mup_error *err)
     return saver_poll(s, err);
 }
 
+int saver_wait_for(struct saver *s, double seconds, struct mup_error *err)
+{
+    const long ns = (long)(seconds * 1e9) % 1000000000;
+    struct timespec end;
+    int late = 0;
+
+    (void)clock_gettime(CLOCK_REALTIME, &end); /* that of the condition */
+    end.tv_sec += (time_t)seconds + (end.tv_nsec + ns) / 1000000000;
+    end.tv_nsec = (end.tv_nsec + ns) % 1000000000;
+    (void)pthread_mutex_lock(&s->lock);
+    while (s->state == SAVER_BUSY && !late)
+        late = pthread_cond_timedwait(&s->changed, &s->lock, &end) != 0;
+    (void)pthread_mutex_unlock(&s->lock);
+    return saver_poll(s, err);
+}
+
 /* Copy the snapshot: the only time that training waits. */
 static int stage(struct saver *s, const struct saver_snapshot *snapshot,
                  struct mup_error *err)

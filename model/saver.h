@@ -78,6 +78,8 @@ int saver_start(struct saver *s, const struct saver_snapshot *snapshot,
  * with SAVER_COMMITTED, empty or why old checkpoints could not be removed. */
 int saver_poll(struct saver *s, struct mup_error *err);
 int saver_wait(struct saver *s, struct mup_error *err);
+/* The same after so many seconds at most: it may be SAVER_BUSY still. */
+int saver_wait_for(struct saver *s, double seconds, struct mup_error *err);
 
 /* Rank 0, while not busy: the newest checkpoint up to `step` stays, whatever
  * the policy says of its age. */

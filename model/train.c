@@ -34,7 +34,6 @@ void run_beat(struct run *r, int phase, double compute_s)
 {
     const struct train_beat beat = { r->step, phase, compute_s };
 
-    r->last_beat_s = run_now_s();
     if (r->hooks && r->hooks->beat)
         r->hooks->beat(r->hooks->context, &beat);
 }
