@@ -635,7 +635,8 @@ static void check_damage(const char *dir, const char *name, int flip,
     snprintf(path, sizeof(path), "%s/%s", folder, name);
     shared = spoil(path, flip);
     a = go_on(copy, &(struct order){ "", 1, 2, 1, 0, 0, "", NULL });
-    if (!strstr(a.note, name) || !strstr(a.note, "the one before it is used"))
+    if (!strstr(a.note, name) ||
+        !strstr(a.note, "the checkpoint of step 9 is used"))
         fail_msg("'%s' damaged: '%s'", name, a.note);
     if (shared) {
         /* nothing is trained anew in silence */
@@ -713,7 +714,6 @@ static void a_log_that_cannot_be_written_ends_the_run_on_all(void **state)
     (void)state;
     assert_int_equal(a.status, MUP_SYSTEM);
     assert_non_null(strstr(a.error, "cannot append a line"));
-    assert_non_null(strstr(a.error, "(rank 0)"));
     assert_true(time(NULL) - began < 30);
     remove_tree(dir);
 }
