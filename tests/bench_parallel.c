@@ -131,22 +131,33 @@ struct sample {
     double step_s, wait_s, messages_s, sent_mb, gflops;
 };
 
-static int measure(int64_t width, int ranks, int expert, int tensor,
-                   struct sample *out)
+/* How two processes run: as one that is alone, as two that do not talk, which
+ * is what the machine allows, or as ranks along data, expert or tensor. */
+enum way { ONE, TWO_APART, DATA, EXPERT, TENSOR, WAYS };
+
+static int measure(int64_t width, int way, struct sample *out)
 {
-    char command[2400], path[1100];
+    const char *ranks = "OMPI_ALLOW_RUN_AS_ROOT=1 "
+                        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+                        "mpirun --bind-to core -np 2";
+    char command[3600], path[1100];
+    long long w = (long long)width;
     FILE *f;
     int n = 0;
 
     snprintf(path, sizeof(path), "%s-numbers", program);
-    if (ranks == 1)
+    if (way == ONE)
         snprintf(command, sizeof(command), "taskset -c 0 %s %lld 1 1 >%s",
-                 program, (long long)width, path);
-    else
+                 program, w, path);
+    else if (way == TWO_APART)
         snprintf(command, sizeof(command),
-                 "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-                 "mpirun --bind-to core -np %d %s %lld %d %d >%s",
-                 ranks, program, (long long)width, expert, tensor, path);
+                 "taskset -c 1 %s %lld 1 1 >/dev/null & "
+                 "taskset -c 0 %s %lld 1 1 >%s; wait",
+                 program, w, program, w, path);
+    else
+        snprintf(command, sizeof(command), "%s %s %lld %d %d >%s", ranks,
+                 program, w, way == EXPERT ? 2 : 1, way == TENSOR ? 2 : 1,
+                 path);
     if (system(command) != 0 || !(f = fopen(path, "r")))
         return 1;
     n = fscanf(f, "%lf %lf %lf %lf %lf", &out->step_s, &out->wait_s,
@@ -158,37 +169,37 @@ static int measure(int64_t width, int ranks, int expert, int tensor,
 
 static int bench_ranks(int64_t width)
 {
-    static const struct {
-        const char *name;
-        int expert, tensor;
-    } ways[] = { { "data 2", 1, 1 },
-                 { "expert 2", 2, 1 },
-                 { "tensor 2", 1, 2 } };
+    static const char *const names[] = { "", "", "data 2", "expert 2",
+                                         "tensor 2" };
+    double times[WAYS][ROUNDS], wait[WAYS][ROUNDS], hidden[ROUNDS];
+    struct sample s[WAYS];
 
-    for (size_t w = 0; w < sizeof(ways) / sizeof(ways[0]); w++) {
-        double ratio[ROUNDS], wait[ROUNDS], hidden[ROUNDS], rate[ROUNDS];
-        struct sample one = { 0 }, two = { 0 };
-
-        for (int i = 0; i < ROUNDS; i++) {
-            if (measure(width, 1, 1, 1, &one) ||
-                measure(width, 2, ways[w].expert, ways[w].tensor, &two))
+    for (int i = 0; i < ROUNDS; i++)
+        for (int way = 0; way < WAYS; way++) {
+            if (measure(width, way, &s[way]))
                 return 1;
-            ratio[i] = one.step_s / two.step_s;
-            wait[i] = two.wait_s / two.step_s;
-            hidden[i] = 1 - two.wait_s / two.messages_s;
-            rate[i] = two.gflops / one.gflops / 2;
+            times[way][i] = s[ONE].step_s / s[way].step_s;
+            wait[way][i] = s[way].wait_s / s[way].step_s;
+            if (way == DATA)
+                hidden[i] = 1 - s[way].wait_s / s[way].messages_s;
         }
-        printf("width %-5lld %-9s  %4.2f x one rank (%3.0f %% of two cores)  "
-               "waiting %4.1f %% of a step  %6.1f MB sent a step",
-               (long long)width, ways[w].name, median(ratio, ROUNDS),
-               100 * median(rate, ROUNDS), 100 * median(wait, ROUNDS),
-               two.sent_mb);
-        if (w == 0)
-            printf("  %3.0f %% of the messages' own time hidden",
+    printf("width %lld  one rank: %.3f s a step, %.0f GFLOP/s; two processes "
+           "that do not talk do %.2f times as much\n",
+           (long long)width, s[ONE].step_s, s[ONE].gflops,
+           2 * median(times[TWO_APART], ROUNDS));
+    for (int way = DATA; way < WAYS; way++) {
+        printf("  %-9s  %.2f times one rank, %3.0f %% of that; waiting "
+               "%4.1f %% of a step; %.1f MB sent a step",
+               names[way], median(times[way], ROUNDS),
+               100 * median(times[way], ROUNDS) /
+                   (2 * median(times[TWO_APART], ROUNDS)),
+               100 * median(wait[way], ROUNDS), s[way].sent_mb);
+        if (way == DATA)
+            printf("; %.0f %% of the messages' own time hidden",
                    100 * median(hidden, ROUNDS));
         printf("\n");
-        (void)fflush(stdout);
     }
+    (void)fflush(stdout);
     return 0;
 }
 
