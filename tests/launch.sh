@@ -165,7 +165,7 @@ for signal in INT TERM; do
     kill -$signal $supervisor
     finish
     expect "SIG$signal saves and says how to continue" "$code" 7 \
-        'run the same command again' err.txt
+        'the same command continues' err.txt
     n=$(grep -cE '^rank [01]: stopped' stop-$signal/log)
     expect "... and both ranks say so in the log" "$n" 2 '^rank 1: ' \
         stop-$signal/log
@@ -176,11 +176,30 @@ for signal in INT TERM; do
     as_unbroken "... to the end of the unbroken run" stop-$signal
 done
 
+# timeout(1) signals its child, and then the child again with its group.
+for verb in "launch --local 2" train; do
+    # shellcheck disable=SC2086 # several words
+    "$m" $verb $tiny -q -o pair --drill.slow='rank 0 ms 200' >out.txt \
+        2>err.txt </dev/null &
+    supervisor=$!
+    for _ in $(seq 2000); do
+        [ ! -s pair/metrics.jsonl ] || break
+        sleep 0.005
+    done
+    kill -TERM $supervisor
+    sleep 0.05
+    kill -TERM $supervisor 2>/dev/null
+    finish
+    expect "two signals at once are one to ${verb%% *}" "$code" 7 \
+        'same command' err.txt
+    rm -rf pair
+done
+
 # A rank that is stopped cannot save: the second signal kills.
 begin twice
 kill -STOP "$(rank_pid twice 1)"
 kill -INT $supervisor
-sleep 0.2
+sleep 1.2
 kill -INT $supervisor
 finish
 expect "a second signal kills" "$code" 1 'second signal' err.txt
