@@ -224,12 +224,64 @@ expect "the same command continues from the checkpoint" "$code" 0 \
     'trained 600 steps' out.txt
 as_unbroken "... to the end of the unbroken run" dead-KILL
 
-begin hung --parallel.deadline_s=2
-kill -STOP "$(rank_pid hung 1)"
+begin hung --parallel.deadline_s=2 --drill.stop='rank 1 step 30'
 finish
 expect "a rank that hangs ends the run, by name" "$code" 4 \
     '^mutransfer launch: .*rank.* 1' err.txt
 none_left "... and is not left behind" hung
+
+# Both at once: nobody else is there to notice; most of the time they save.
+begin frozen --parallel.deadline_s=1 --checkpoint.every=1
+kill -STOP "$(rank_pid frozen 0)" "$(rank_pid frozen 1)"
+finish
+expect "ranks that all hang while they save end the run" "$code" 4 \
+    '^mutransfer launch: rank [01] of 2 hung' err.txt
+none_left "... and are not left behind" frozen
+
+begin deaf --parallel.deadline_s=1
+kill -STOP "$(rank_pid deaf 0)" "$(rank_pid deaf 1)"
+kill -INT $supervisor
+finish
+expect "ranks that do not answer a stop are killed and named" "$code" 4 \
+    '^mutransfer launch: ranks 0, 1 of 2 did not answer' err.txt
+none_left "... and are not left behind" deaf
+
+begin no-mpirun
+kill -KILL "$(pgrep -f -- "^mpirun .* train -o no-mpirun ")"
+finish
+expect "a killed mpirun is named, and the step" "$code" 4 \
+    '^mutransfer launch: mpirun was killed by signal 9 .* at step [0-9]' err.txt
+none_left "... and its ranks are not left behind" no-mpirun
+
+# As if MPI never came up.
+mkdir stuck
+printf '#!/bin/sh\nexec sleep 600\n' >stuck/mpirun
+chmod +x stuck/mpirun
+PATH=$work/stuck:$PATH "$m" launch $tiny --local 2 "${long[@]}" -o early \
+    --parallel.deadline_s=1 >out.txt 2>err.txt </dev/null &
+supervisor=$!
+for _ in $(seq 2000); do
+    [ ! -s early/log ] || break
+    sleep 0.005
+done
+sleep 0.2
+kill -INT $supervisor
+finish
+expect "a start that hangs does not outlive a stop" "$code" 4 \
+    '^mutransfer launch: ranks 0, 1 of 2 did not answer' err.txt
+
+# ---- slow ranks -----------------------------------------------------------------------
+code=$(run -o slow -q --drill.slow='rank 1 ms 60')
+expect "a rank that is slow trains" "$code" 0 'trained 50 steps' out.txt
+expect "... and is named" 0 0 '^note: rank 1 is slow' err.txt
+n=$(grep -c 'is slow' err.txt)
+expect "... once, and alone" "$n" 1 'rank 1 is slow' slow/log
+
+code=0
+MUTRANSFER_SUPERVISOR=127.0.0.1:1:abc "$m" train $tiny -q -o unreached \
+    >out.txt 2>err.txt || code=$?
+expect "a supervisor that is not there is the reason of the stop" "$code" 7 \
+    'MUTRANSFER_SUPERVISOR names cannot be reached' err.txt
 
 # ---- a dead supervisor ----------------------------------------------------------------
 begin orphans
