@@ -133,8 +133,19 @@ expect "... which the log has, too" 0 0 '^rank 0: trained 50 steps' done/log
 code=$(run -o done --json)
 expect "the same command returns the result again" "$code" 0 '"steps": 50' \
     out.txt
+code=$(run -o "dry run" -n --parallel.data=2)
+expect "a dry run says what would be started" "$code" 0 \
+    "^command  mpirun -np 2 .* -o 'dry run' --parallel.data=2" out.txt
+"$m" plan $tiny --ranks 2 --parallel.data=2 >plan.txt
+if grep -v '^command' out.txt | cmp -s plan.txt -; then
+    ok "... and the plan of those ranks"
+else
+    not_ok "... and the plan of those ranks" "$(diff plan.txt out.txt)"
+fi
+code=$(run -o dry -n --json)
+expect "... for programs, too" "$code" 0 '"command": "mpirun -np 2 ' out.txt
 code=$(run -o dry -n)
-expect "a dry run starts nothing" "$code" 0 'bytes planned' out.txt
+expect "a dry run starts nothing" "$code" 0 'tensor' out.txt
 [ ! -e dry ] || not_ok "... and leaves no folder"
 
 # ---- what costs no start -----------------------------------------------------------
