@@ -59,12 +59,13 @@ living() {
     done
 }
 
+# grep reads to the end: with -q it may end tr by SIGPIPE, which counts.
 rank_pid() { # DIR RANK
     local p
 
     for p in $(pgrep -f -- "^$m train -o $1 "); do
         if tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null |
-            grep -q "^OMPI_COMM_WORLD_RANK=$2\$"; then
+            grep "^OMPI_COMM_WORLD_RANK=$2\$" >/dev/null; then
             echo "$p"
             return
         fi

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "launcher/heartbeat.h"
+#include "launcher/local_view.h"
 #include "launcher/roster.h"
 #include "launcher/stragglers.h"
 #include "launcher/tagged.h"
@@ -635,6 +636,33 @@ static void it_takes_more_than_one_slow_step(void **state)
     assert_true(t.n >= STRAGGLER_STEPS);
 }
 
+/* A rank that beats while it saves is not fast by it. */
+static void beats_without_work_are_no_steps(void **state)
+{
+    char dir[] = "/tmp/test_heartbeat_XXXXXX", path[64];
+    struct rank_state rank = { .phase = TRAIN_STEP };
+    struct view_state v;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(view_open(&v, dir, 2, 1, NULL), MUP_OK);
+    for (int i = 0; i < 400; i++) {
+        struct rank_event e = { .rank = i % 2, .kind = HEARTBEAT_BEAT };
+
+        rank.compute_s = 1;
+        view_event(&v, &e, &rank);
+        rank.compute_s = 0;
+        for (int k = 0; k < 2 * (i % 2); k++)
+            view_event(&v, &e, &rank);
+    }
+    assert_float_equal(straggler_median(&v.times[1]), 1, 0);
+    assert_false(v.told[0]);
+    view_close(&v);
+    snprintf(path, sizeof(path), "%s/log", dir);
+    (void)unlink(path);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 /* --- mpirun's output --- */
 
 struct lines {
@@ -738,6 +766,7 @@ int main(void)
         cmocka_unit_test(uniform_slowness_names_none),
         cmocka_unit_test(a_passing_slowness_is_none),
         cmocka_unit_test(it_takes_more_than_one_slow_step),
+        cmocka_unit_test(beats_without_work_are_no_steps),
         cmocka_unit_test(tagged_lines_find_their_rank),
         cmocka_unit_test(long_lines_come_in_pieces),
         cmocka_unit_test(mpirun_tells_how_a_rank_ended),
