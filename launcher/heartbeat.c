@@ -156,6 +156,7 @@ static void flush_out(struct heartbeat *h)
             disconnect(h);
         return;
     }
+    h->reached = 1;
     h->n_out -= (size_t)n;
     memmove(h->out, h->out + n, h->n_out);
 }
@@ -169,7 +170,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct heartbeat *h,
     size_t n;
 
     flush_out(h);
-    if (h->fd < 0)
+    if (h->fd < 0 || h->told)
         return;
     va_start(ap, format);
     vsnprintf(line, sizeof(line) - 1, format, ap);
@@ -296,14 +297,28 @@ static int drain(struct heartbeat *h)
     return h->fd >= 0 && h->n_out == 0;
 }
 
+const char *heartbeat_loss(const struct heartbeat *h)
+{
+    if (h->fd >= 0 || !h->stop)
+        return NULL;
+    return h->reached ? "the supervisor of this run has gone"
+                      : "the supervisor that " HEARTBEAT_VARIABLE
+                        " names cannot be reached (unset it to train without)";
+}
+
+int heartbeat_bye(struct heartbeat *h, int status, const char *text)
+{
+    if (h->told || !drain(h))
+        return h->told;
+    say(h, "bye %d %s", status, text);
+    h->told = drain(h);
+    return h->told;
+}
+
 int heartbeat_close(struct heartbeat *h, int status, const char *text)
 {
-    int told = drain(h);
+    int told = heartbeat_bye(h, status, text);
 
-    if (told) {
-        say(h, "bye %d %s", status, text);
-        told = drain(h);
-    }
     /* Closing with a "stop" unread would reset the connection, bye and all. */
     (void)heartbeat_should_stop(h);
     disconnect(h);

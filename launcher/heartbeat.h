@@ -46,8 +46,10 @@ int heartbeat_parse(const char *line, struct heartbeat_message *out);
 
 /* The rank's end. */
 struct heartbeat {
-    int fd;   /* -1: no supervisor, or the connection has ended */
-    int stop; /* the supervisor said so, or has gone */
+    int fd;      /* -1: no supervisor, or the connection has ended */
+    int stop;    /* the supervisor said so, or has gone */
+    int reached; /* it took some of what was said */
+    int told;    /* ... the bye, too */
     char out[2 * HEARTBEAT_LINE_BYTES]; /* accepted, not yet sent */
     size_t n_out;
     char in[16]; /* part of a line */
@@ -64,8 +66,14 @@ void heartbeat_beat(struct heartbeat *h, const struct train_beat *beat);
 void heartbeat_progress(struct heartbeat *h, const char *text);
 /* Nonzero: save and stop. */
 int heartbeat_should_stop(struct heartbeat *h);
-/* Say how this rank ended and close.  Nonzero: the supervisor has been told, so
- * that status and text are its to report. */
+/* NULL, or why there is no supervisor any more. */
+const char *heartbeat_loss(const struct heartbeat *h);
+/* Say how this rank ended.  Nothing is said after it; the connection stays, so
+ * that the supervisor can tell a rank that ends from one that has ended.
+ * Nonzero: the supervisor has been told, so that status and text are its to
+ * report. */
+int heartbeat_bye(struct heartbeat *h, int status, const char *text);
+/* Say so if it was not said, and close.  Returns what heartbeat_bye does. */
 int heartbeat_close(struct heartbeat *h, int status, const char *text);
 
 #endif

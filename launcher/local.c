@@ -15,6 +15,7 @@
 #include "launcher/stop.h"
 #include "launcher/tagged.h"
 #include "launcher/terminal.h"
+#include "launcher/units.h"
 #include "model/comm.h"
 #include "model/file.h"
 #include "sweep/pool.h"
@@ -26,7 +27,14 @@
 #define GRACE_S 0.5
 /* mpirun itself, once all ranks are dead. */
 #define MPIRUN_S 0.4
+/* A start takes this long or parallel.deadline_s: processes come up, files are
+ * read, the first step is taken. */
+#define START_S  60.0
 #define MAX_ARGS 320
+/* What no shell treats in a special way. */
+#define SHELL_PLAIN                                                            \
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"           \
+    "_-+=:,./@%^"
 
 enum ending {
     RUNNING,
@@ -48,9 +56,14 @@ struct local {
     int exited;
     enum ending ending;
     double since_s; /* of this ending */
-    int stops;      /* signals that were passed on */
-    int first;      /* the rank that decides how the run ended, or -1 */
-    double hung_s;  /* ... because it was silent for so long; 0: not so */
+    double start_s, stop_s;
+    int stops;        /* signals that were passed on */
+    int signalled;    /* mpirun, by us */
+    const char *late; /* what the ranks should have done that were killed */
+    char names[100];  /* of those ranks */
+    double late_s;
+    int first;     /* the rank that decides how the run ended, or -1 */
+    double hung_s; /* ... because it was silent for so long; 0: not so */
     char text[HEARTBEAT_LINE_BYTES]; /* its sentence */
     struct tagged_end end;           /* what mpirun said */
 };
@@ -153,6 +166,44 @@ static int make_command(struct command *c, const struct args *args,
     return rc;
 }
 
+/* A word as a shell reads it back: in quotes where it has to be. */
+static void append_word(char *out, size_t bytes, const char *word)
+{
+    size_t at = strlen(out);
+    int plain = *word && strspn(word, SHELL_PLAIN) == strlen(word);
+
+    at += (size_t)snprintf(out + at, bytes - at, "%s%s", at ? " " : "",
+                           plain ? word : "'");
+    for (; !plain && *word; word++)
+        at += (size_t)snprintf(out + at, bytes - at,
+                               *word == '\'' ? "'\\''" : "%c", *word);
+    if (!plain)
+        (void)snprintf(out + at, bytes - at, "'");
+}
+
+int local_command(const struct args *args, const struct run_config *config,
+                  const char *dir, char **out, struct mup_error *err)
+{
+    const struct local l = { .dir = dir, .ranks = (int)config->launch.local };
+    struct command c = { 0 };
+    size_t bytes = 1;
+    char *text;
+    int rc = make_command(&c, args, &l, err);
+
+    for (int i = 0; rc == MUP_OK && c.word[i]; i++)
+        bytes += 4 * strlen(c.word[i]) + 3; /* at most, with its quotes */
+    text = rc == MUP_OK ? calloc(bytes, 1) : NULL;
+    for (int i = 0; text && c.word[i]; i++)
+        append_word(text, bytes, c.word[i]);
+    free(c.overrides);
+    if (rc != MUP_OK)
+        return rc;
+    if (!text)
+        return mup_fail(err, MUP_SYSTEM, "out of memory");
+    *out = text;
+    return MUP_OK;
+}
+
 static void set_environment(const struct local *l)
 {
     int threads = pool_cores() / l->ranks;
@@ -252,8 +303,10 @@ static void kill_ranks(struct local *l)
     }
     /* Those that have not said hello yet are mpirun's to find.  Else it ends by
      * itself: a signal while it cleans up makes it crash (Open MPI 4.1.4). */
-    if (missing && !l->exited)
+    if (missing && !l->exited && !l->signalled) {
+        l->signalled = 1;
         (void)kill(l->mpirun, SIGTERM);
+    }
 }
 
 static int is_good_end(int status)
@@ -335,6 +388,8 @@ static void pass_signals_on(struct local *l)
     if (l->stops == 0)
         view_note(&l->view, "stopping: the ranks save their state; once more "
                             "kills them");
+    if (l->stops == 0)
+        l->stop_s = clock_s();
     l->stops = n;
     if (n > 1)
         kill_ranks(l);
@@ -342,24 +397,72 @@ static void pass_signals_on(struct local *l)
         roster_stop(&l->roster);
 }
 
+/* Ranks that never came, or that a stop does not reach. */
+static void check_late(struct local *l, double now)
+{
+    const struct roster *r = &l->roster;
+    double limit_s = l->deadline_s > START_S ? l->deadline_s : START_S;
+    enum roster_missing which = ROSTER_NO_STEP;
+    double since_s = 0;
+
+    l->late = NULL;
+    if (l->stops && roster_missing(r, ROSTER_NO_STEP, 0, NULL, 0) &&
+        now - l->stop_s > l->deadline_s) {
+        /* Before the first step nothing is lost by not waiting longer. */
+        l->late = "answer the request to stop";
+        which = ROSTER_SILENT;
+        since_s = l->stop_s;
+        limit_s = l->deadline_s;
+    } else if (now - l->start_s > limit_s) {
+        l->late = roster_missing(r, ROSTER_NO_HELLO, 0, NULL, 0)
+                      ? "come up"
+                      : "take a first step";
+        if (roster_missing(r, ROSTER_NO_HELLO, 0, NULL, 0))
+            which = ROSTER_NO_HELLO;
+    }
+    if (!l->late)
+        return;
+    l->late_s = limit_s;
+    if (roster_missing(r, which, since_s, l->names, sizeof(l->names)))
+        kill_ranks(l);
+    else
+        l->late = NULL;
+}
+
+/* Ranks that were there and say nothing any more. */
+static void check_hung(struct local *l, double now)
+{
+    int hung = roster_find_hung(&l->roster, now, l->deadline_s);
+
+    if (hung < 0)
+        return;
+    l->hung_s = now - l->roster.state[hung].last_s;
+    l->first = hung;
+    if (l->stops) {
+        l->late = "answer the request to stop";
+        l->late_s = now - l->stop_s;
+        if (!roster_missing(&l->roster, ROSTER_SILENT, l->stop_s, l->names,
+                            sizeof(l->names)))
+            l->late = NULL;
+    }
+    kill_ranks(l);
+}
+
 /* What is due by the clock alone. */
 static void check_time(struct local *l)
 {
     double now = clock_s(), passed = now - l->since_s;
     int lost = l->first >= 0 && l->roster.state[l->first].lost;
-    int hung;
 
     if (l->ending == RUNNING) {
-        hung = roster_find_hung(&l->roster, now, l->deadline_s);
-        if (hung >= 0) {
-            l->first = hung;
-            l->hung_s = now - l->roster.state[hung].last_s;
-            kill_ranks(l);
-        }
+        check_hung(l, now);
+        if (l->ending == RUNNING)
+            check_late(l, now);
     } else if ((l->ending == ENDING && passed > l->deadline_s) ||
                (l->ending == FAILED && passed > (lost ? REPORT_S : GRACE_S))) {
         kill_ranks(l);
     } else if (l->ending == KILLING && passed > MPIRUN_S && !l->exited) {
+        l->signalled = 1;
         (void)kill(-l->mpirun, SIGKILL);
     }
 }
@@ -410,6 +513,8 @@ static int watch(struct local *l, struct mup_error *err)
     /* What they said last; bounded, as strangers can always say more. */
     for (int i = 0; i < 100 && serve(l, fds, 0) > 0; i++)
         ;
+    /* Ranks that outlive a killed mpirun: the next run shall find none. */
+    kill_ranks(l);
     free(fds);
     return MUP_OK;
 }
@@ -438,6 +543,51 @@ static int fail_dead(const struct local *l, struct mup_error *err)
                     l->first, l->ranks, (long long)s->step, again);
 }
 
+/* Not by us, and no rank's failure made it. */
+static int mpirun_died(const struct local *l)
+{
+    return WIFSIGNALED(l->mpirun_status) && !l->signalled && l->end.rank < 0 &&
+           (l->first < 0 || !l->roster.state[l->first].bye);
+}
+
+/* When something happened that no rank tells of. */
+static struct units_text when(const struct local *l)
+{
+    int64_t step = roster_last_step(&l->roster);
+    struct units_text u;
+
+    if (step > 0)
+        snprintf(u.text, sizeof(u.text), "at step %lld", (long long)step);
+    else
+        snprintf(u.text, sizeof(u.text), "before the first step");
+    return u;
+}
+
+static int fail_mpirun(const struct local *l, struct mup_error *err)
+{
+    int number = WTERMSIG(l->mpirun_status);
+
+    return mup_fail(err, MUP_DEVICE,
+                    "mpirun was killed by signal %d (%s) %s, and the ranks "
+                    "with it; the same command continues from the last "
+                    "checkpoint",
+                    number, strsignal(number), when(l).text);
+}
+
+static int fail_late(const struct local *l, struct mup_error *err)
+{
+    return mup_fail(err, MUP_DEVICE,
+                    "%s of %d did not %s within %.0f s and %s killed%s; log in "
+                    "'%s/log'",
+                    l->names, l->ranks, l->late, l->late_s,
+                    l->ranks > 1 ? "all were" : "was",
+                    l->stops ? ": the same command continues from the last "
+                               "checkpoint"
+                             : " (does MPI start, are the files within reach? "
+                               "a longer parallel.deadline_s waits longer)",
+                    l->dir);
+}
+
 /* mpirun is over and no rank has said why. */
 static int fail_early(struct local *l, struct mup_error *err)
 {
@@ -450,19 +600,19 @@ static int fail_early(struct local *l, struct mup_error *err)
         view_last_words(&l->view, l->end.rank);
         if (l->end.signal)
             return mup_fail(err, MUP_DEVICE,
-                            "rank %d of %d was killed by signal %d (%s) before "
-                            "it trained (log in '%s/log')",
+                            "rank %d of %d was killed by signal %d (%s) %s "
+                            "(log in '%s/log')",
                             l->end.rank, l->ranks, l->end.signal,
-                            strsignal(l->end.signal), l->dir);
+                            strsignal(l->end.signal), when(l).text, l->dir);
         return mup_fail(err, status,
-                        "rank %d of %d ended with exit status %d before it "
-                        "trained (log in '%s/log')",
-                        l->end.rank, l->ranks, l->end.status, l->dir);
+                        "rank %d of %d ended with exit status %d %s (log in "
+                        "'%s/log')",
+                        l->end.rank, l->ranks, l->end.status, when(l).text,
+                        l->dir);
     }
     view_last_words(&l->view, -1);
-    return mup_fail(err, status,
-                    "mpirun ended before the ranks trained (log in '%s/log')",
-                    l->dir);
+    return mup_fail(err, status, "mpirun ended %s (log in '%s/log')",
+                    when(l).text, l->dir);
 }
 
 static int conclude(struct local *l, struct mup_error *err)
@@ -473,6 +623,10 @@ static int conclude(struct local *l, struct mup_error *err)
         return mup_fail(err, MUP_NEGATIVE,
                         "killed at the second signal; the same command "
                         "continues from the last checkpoint");
+    if (l->late)
+        return fail_late(l, err);
+    if (mpirun_died(l))
+        return fail_mpirun(l, err);
     if (l->first < 0)
         return fail_early(l, err);
     /* Connections of one moment are read in no order of time: mpirun knows
@@ -554,6 +708,7 @@ int local_run(const struct args *args, const struct run_config *config,
         l.roster.context = &l;
         set_environment(&l);
         stop_watch_all();
+        l.start_s = clock_s();
         rc = start(&l, &command, err);
     }
     if (rc == MUP_OK)

@@ -14,4 +14,9 @@
 int local_run(const struct args *args, const struct run_config *config,
               const char *dir, struct mup_error *err);
 
+/* The command line of mpirun for it, as one would type it; the caller frees
+ * *out. */
+int local_command(const struct args *args, const struct run_config *config,
+                  const char *dir, char **out, struct mup_error *err);
+
 #endif

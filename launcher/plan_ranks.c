@@ -434,6 +434,8 @@ static int print_answer(const struct answer *a, struct mup_error *err)
 
         if (a->query->layouts)
             json_object_set_new(o, "layouts", layouts_json(list, n));
+        if (a->query->command)
+            json_object_set_new(o, "command", json_string(a->query->command));
         return json_print(o, err);
     }
     print_layout(a);
@@ -441,7 +443,17 @@ static int print_answer(const struct answer *a, struct mup_error *err)
     print_time(a);
     if (a->query->layouts)
         print_layouts(a, list, n);
+    if (a->query->command)
+        printf("command  %s\n", a->query->command);
     return MUP_OK;
+}
+
+struct plan_ranks plan_ranks_default(int64_t ranks, int as_json)
+{
+    return (struct plan_ranks){ .ranks = ranks,
+                                .machine = { 400e12, 450e9, 50e9, 8 },
+                                .memory_bytes = 80 * 0x1p30,
+                                .as_json = as_json };
 }
 
 int plan_print_ranks(const struct run_config *config,

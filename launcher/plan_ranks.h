@@ -10,7 +10,12 @@ struct plan_ranks {
     double memory_bytes; /* that one rank has */
     int layouts;         /* list the fastest ones too */
     int as_json;
+    const char *command; /* that starts them, printed last; may be NULL */
 };
+
+/* What is assumed where nobody says otherwise; the options of plan, with these
+ * numbers in their help, change it. */
+struct plan_ranks plan_ranks_default(int64_t ranks, int as_json);
 
 /* Print it.  MUP_USAGE where parallel.* cannot be met, MUP_NEGATIVE with an
  * empty err where it does not fit into memory: both name what would. */

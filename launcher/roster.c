@@ -13,6 +13,8 @@
 /* Connections beyond the ranks: strangers until they are found out. */
 #define SPARE   16
 #define HELLO_S 10
+/* A sentence names so many ranks at most. */
+#define MAX_NAMED 8
 
 /* --- opening --- */
 
@@ -268,6 +270,22 @@ void roster_stop(struct roster *r)
             (void)send(r->connection[i].fd, "stop\n", 5, MSG_NOSIGNAL);
 }
 
+static int is_missing(const struct rank_state *s, enum roster_missing which,
+                      double since_s)
+{
+    if (s->bye)
+        return 0;
+    switch (which) {
+    case ROSTER_NO_HELLO:
+        return s->pid == 0;
+    case ROSTER_NO_STEP:
+        return s->beats == 0 || s->phase == TRAIN_SETUP;
+    case ROSTER_SILENT:
+        return s->pid == 0 || s->last_s < since_s;
+    }
+    return 0;
+}
+
 int roster_find_hung(const struct roster *r, double now_s, double deadline_s)
 {
     double longest = 0;
@@ -279,12 +297,47 @@ int roster_find_hung(const struct roster *r, double now_s, double deadline_s)
     for (int i = 0; i < r->n; i++) {
         const struct rank_state *s = &r->state[i];
 
-        /* How long anything but a step takes is not known beforehand. */
-        if (!s->connected || s->bye || s->beats < 2 || s->phase != TRAIN_STEP)
+        /* How long a start may take is another question. */
+        if (!s->connected || s->bye || is_missing(s, ROSTER_NO_STEP, 0))
             continue;
         if (now_s - s->last_s > longest + deadline_s &&
             (hung < 0 || s->last_s < r->state[hung].last_s))
             hung = i;
     }
     return hung;
+}
+
+int roster_missing(const struct roster *r, enum roster_missing which,
+                   double since_s, char *out, size_t bytes)
+{
+    size_t at = 0;
+    int n = 0;
+
+    for (int i = 0; i < r->n; i++)
+        n += is_missing(&r->state[i], which, since_s);
+    if (bytes)
+        at = (size_t)snprintf(out, bytes, n == 1 ? "rank" : "ranks");
+    for (int i = 0, named = 0; i < r->n && at < bytes; i++) {
+        if (!is_missing(&r->state[i], which, since_s))
+            continue;
+        if (named == MAX_NAMED) {
+            (void)snprintf(out + at, bytes - at, " and %d more", n - named);
+            break;
+        }
+        at += (size_t)snprintf(out + at, bytes - at, "%s %d", named ? "," : "",
+                               i);
+        named++;
+    }
+    return n;
+}
+
+int64_t roster_last_step(const struct roster *r)
+{
+    int64_t last = 0;
+
+    for (int i = 0; i < r->n; i++)
+        if (!is_missing(&r->state[i], ROSTER_NO_STEP, 0) &&
+            r->state[i].step > last)
+            last = r->state[i].step;
+    return last;
 }

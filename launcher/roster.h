@@ -70,9 +70,23 @@ void roster_serve(struct roster *r, const struct pollfd *fds, int n,
 /* Ask every rank to save and stop. */
 void roster_stop(struct roster *r);
 
-/* The rank that trains but has been silent for longer than a step has ever
- * taken and deadline_s on top, by when the ranks themselves should have
- * noticed; -1: none.  Of several the one that was silent first. */
+/* The rank that has trained but has been silent, whatever it does, for longer
+ * than two beats have ever been apart and deadline_s on top, by when the ranks
+ * themselves should have noticed; -1: none.  Of several the one that was silent
+ * first. */
 int roster_find_hung(const struct roster *r, double now_s, double deadline_s);
+
+/* Ranks that have not said how they ended, and ... */
+enum roster_missing {
+    ROSTER_NO_HELLO, /* have not said hello */
+    ROSTER_NO_STEP,  /* have not taken a step */
+    ROSTER_SILENT,   /* have said nothing since since_s */
+};
+/* How many, and the first ones as a sentence names them: "ranks 0, 3".  out may
+ * be NULL with 0 bytes. */
+int roster_missing(const struct roster *r, enum roster_missing which,
+                   double since_s, char *out, size_t bytes);
+/* The last step that any rank has taken; 0: none. */
+int64_t roster_last_step(const struct roster *r);
 
 #endif

@@ -5,24 +5,45 @@
 
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 /* The frame of a signal with AVX-512 and AMX state takes 11 KB. */
 #define STACK_BYTES (64 << 10)
+/* A second signal is one that comes this long after the first: timeout(1)
+ * signals its child and then the child's group, the child included. */
+#define SECOND_TENTHS 10
 
 /* The one mutable variable of the program: a signal handler has no argument
  * through which state could be passed. */
 static struct {
     volatile sig_atomic_t number, count;
+    volatile sig_atomic_t first; /* when, in tenths of a second */
+    volatile sig_atomic_t kills; /* the second one does */
     char stack[STACK_BYTES];
 } stop_signal;
 
+/* Calls only what is safe in a signal handler. */
 static void remember(int number)
 {
+    struct timespec t = { 0 };
+    int now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    now = (int)(10 * t.tv_sec + t.tv_nsec / 100000000);
+    if (stop_signal.count == 0)
+        stop_signal.first = now;
+    else if (now - stop_signal.first < SECOND_TENTHS)
+        return;
     stop_signal.number = number;
     stop_signal.count++;
+    if (stop_signal.count > 1 && stop_signal.kills) {
+        /* takes its default action when this handler returns */
+        (void)signal(number, SIG_DFL);
+        (void)raise(number);
+    }
 }
 
-static void watch(int flags)
+static void watch(int kills)
 {
     static const int watched[] = { SIGINT, SIGTERM, SIGHUP };
     const stack_t stack = { .ss_sp = stop_signal.stack,
@@ -35,8 +56,11 @@ static void watch(int flags)
     (void)sigaltstack(&stack, NULL);
     memset(&action, 0, sizeof(action));
     action.sa_handler = remember;
-    action.sa_flags = SA_ONSTACK | SA_RESTART | flags;
+    action.sa_flags = SA_ONSTACK | SA_RESTART;
     sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
+        (void)sigaddset(&action.sa_mask, watched[i]);
+    stop_signal.kills = kills;
     for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
         struct sigaction before;
 
@@ -50,8 +74,7 @@ static void watch(int flags)
 
 void stop_watch(void)
 {
-    /* the second signal takes its default action */
-    watch((int)SA_RESETHAND);
+    watch(1);
 }
 
 void stop_watch_all(void)

@@ -2,8 +2,9 @@
 #ifndef LAUNCHER_STOP_H
 #define LAUNCHER_STOP_H
 
-/* From now on the first signal is only remembered; a second one of the same
- * kind ends the process at once. */
+/* From now on the first signal is only remembered; a second one ends the
+ * process at once.  What comes within a second of the first is the same one:
+ * timeout(1) and shells signal a process and then its group. */
 void stop_watch(void);
 
 /* The same for a program that must end others first: every signal is only

@@ -50,6 +50,14 @@ static void send_beat(void *context, const struct train_beat *beat)
     heartbeat_beat(&r->heart, beat);
 }
 
+/* Closing may wait for ranks that do not come; the user need not. */
+static void send_failure(void *context, int status, const char *sentence)
+{
+    struct rank *r = context;
+
+    (void)heartbeat_bye(&r->heart, status, sentence);
+}
+
 static int should_stop(void *context)
 {
     struct rank *r = context;
@@ -115,8 +123,8 @@ static int print_result(const struct args *args, struct rank *r,
 static int run_rank(const struct args *args, const struct run_config *config,
                     const char *dir, struct rank *r, struct mup_error *err)
 {
-    const struct train_hooks hooks = { r, show_step, should_stop, show_note,
-                                       send_beat };
+    const struct train_hooks hooks = { r,         show_step, should_stop,
+                                       show_note, send_beat, send_failure };
     struct train_result result = { 0 };
     int rc;
 
@@ -126,11 +134,8 @@ static int run_rank(const struct args *args, const struct run_config *config,
     stop_watch();
     rc = train_run(config, dir, &hooks, &result, err);
     terminal_clear(&r->terminal);
-    if (rc == MUP_STOPPED)
-        return mup_fail(err, MUP_STOPPED,
-                        "stopped, state saved in '%s'; run the same command "
-                        "again to continue",
-                        dir);
+    if (rc == MUP_STOPPED && heartbeat_loss(&r->heart))
+        mup_error_prefix(err, "%s: ", heartbeat_loss(&r->heart));
     return rc ? rc : print_result(args, r, dir, &result, err);
 }
 

@@ -1,10 +1,12 @@
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "launcher/findings.h"
 #include "launcher/local.h"
 #include "launcher/paths.h"
 #include "launcher/plan.h"
+#include "launcher/plan_ranks.h"
 #include "launcher/training.h"
 #include "launcher/verbs.h"
 #include "model/layout.h"
@@ -81,6 +83,25 @@ static int lint(const char *yaml, const struct run_config *target,
     return rc;
 }
 
+static int dry_run(const struct args *args, const struct run_config *config,
+                   const char *dir, struct mup_error *err)
+{
+    const int as_json = args_given(args, "json");
+    struct plan_ranks query = plan_ranks_default(config->launch.local, as_json);
+    char *command;
+    int rc;
+
+    if (query.ranks == 1)
+        return plan_print_run(config, as_json, err);
+    rc = local_command(args, config, dir, &command, err);
+    if (rc != MUP_OK)
+        return rc;
+    query.command = command;
+    rc = plan_print_ranks(config, &query, err);
+    free(command);
+    return rc;
+}
+
 static int run(const struct args *args, struct mup_error *err)
 {
     const char *yaml = args->operands[0], *dir = args_text(args, "output");
@@ -110,7 +131,7 @@ static int run(const struct args *args, struct mup_error *err)
     if (rc != MUP_OK)
         return rc;
     if (args_given(args, "dry-run"))
-        return plan_print_run(&config, args_given(args, "json"), err);
+        return dry_run(args, &config, dir, err);
     return ranks > 1 ? local_run(args, &config, dir, err)
                      : training_run(args, &config, dir, err);
 }

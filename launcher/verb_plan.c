@@ -45,13 +45,10 @@ static int positive(const struct args *args, const char *name, double unit,
 static int plan_on_ranks(const struct args *args,
                          const struct run_config *config, struct mup_error *err)
 {
-    struct plan_ranks q = { .ranks = 1,
-                            .machine = { 400e12, 450e9, 50e9, 8 },
-                            .memory_bytes = 80 * 0x1p30,
-                            .layouts = args_given(args, "layouts"),
-                            .as_json = args_given(args, "json") };
+    struct plan_ranks q = plan_ranks_default(1, args_given(args, "json"));
     int rc = args_int(args, "ranks", 1, LAYOUT_MAX_RANKS, &q.ranks, err);
 
+    q.layouts = args_given(args, "layouts");
     if (rc == MUP_OK)
         rc = args_int(args, "per-node", 1, LAYOUT_MAX_RANKS,
                       &q.machine.per_node, err);

@@ -422,6 +422,8 @@ static void run_close(struct run *r, int rc, const struct mup_error *err)
     free(r->load);
     run_close_guard(r);
     trainer_close(&r->trainer);
+    if (rc && rc != MUP_STOPPED && r->hooks && r->hooks->failed)
+        r->hooks->failed(r->hooks->context, rc, err->text);
     ranks_close(&r->ranks);
 }
 

@@ -41,6 +41,9 @@ struct train_hooks {
     /* A sentence that the user should see: a damaged checkpoint, say. */
     void (*note)(void *context, const char *sentence);
     void (*beat)(void *context, const struct train_beat *beat);
+    /* The run has failed and what it had begun to save is settled; what
+     * follows waits up to seconds for the other ranks. */
+    void (*failed)(void *context, int status, const char *sentence);
 };
 
 struct train_result {

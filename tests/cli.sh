@@ -442,7 +442,7 @@ as_unbroken() {
 
 for signal in INT TERM; do
     code=$(interrupt $signal stopped-$signal)
-    if [ "$code" = 7 ] && grep -q 'run the same command again' stop.txt; then
+    if [ "$code" = 7 ] && grep -q 'the same command continues' stop.txt; then
         ok "SIG$signal saves and says how to continue"
     else
         not_ok "SIG$signal saves and says how to continue" "exit code $code" \

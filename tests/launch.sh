@@ -59,12 +59,13 @@ living() {
     done
 }
 
+# grep reads to the end: with -q it may end tr by SIGPIPE, which counts.
 rank_pid() { # DIR RANK
     local p
 
     for p in $(pgrep -f -- "^$m train -o $1 "); do
         if tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null |
-            grep -q "^OMPI_COMM_WORLD_RANK=$2\$"; then
+            grep "^OMPI_COMM_WORLD_RANK=$2\$" >/dev/null; then
             echo "$p"
             return
         fi
@@ -133,8 +134,19 @@ expect "... which the log has, too" 0 0 '^rank 0: trained 50 steps' done/log
 code=$(run -o done --json)
 expect "the same command returns the result again" "$code" 0 '"steps": 50' \
     out.txt
+code=$(run -o "dry run" -n --parallel.data=2)
+expect "a dry run says what would be started" "$code" 0 \
+    "^command  mpirun -np 2 .* -o 'dry run' --parallel.data=2" out.txt
+"$m" plan $tiny --ranks 2 --parallel.data=2 >plan.txt
+if grep -v '^command' out.txt | cmp -s plan.txt -; then
+    ok "... and the plan of those ranks"
+else
+    not_ok "... and the plan of those ranks" "$(diff plan.txt out.txt)"
+fi
+code=$(run -o dry -n --json)
+expect "... for programs, too" "$code" 0 '"command": "mpirun -np 2 ' out.txt
 code=$(run -o dry -n)
-expect "a dry run starts nothing" "$code" 0 'bytes planned' out.txt
+expect "a dry run starts nothing" "$code" 0 'tensor' out.txt
 [ ! -e dry ] || not_ok "... and leaves no folder"
 
 # ---- what costs no start -----------------------------------------------------------
@@ -165,7 +177,7 @@ for signal in INT TERM; do
     kill -$signal $supervisor
     finish
     expect "SIG$signal saves and says how to continue" "$code" 7 \
-        'run the same command again' err.txt
+        'the same command continues' err.txt
     n=$(grep -cE '^rank [01]: stopped' stop-$signal/log)
     expect "... and both ranks say so in the log" "$n" 2 '^rank 1: ' \
         stop-$signal/log
@@ -176,11 +188,30 @@ for signal in INT TERM; do
     as_unbroken "... to the end of the unbroken run" stop-$signal
 done
 
+# timeout(1) signals its child, and then the child again with its group.
+for verb in "launch --local 2" train; do
+    # shellcheck disable=SC2086 # several words
+    "$m" $verb $tiny -q -o pair --drill.slow='rank 0 ms 200' >out.txt \
+        2>err.txt </dev/null &
+    supervisor=$!
+    for _ in $(seq 2000); do
+        [ ! -s pair/metrics.jsonl ] || break
+        sleep 0.005
+    done
+    kill -TERM $supervisor
+    sleep 0.05
+    kill -TERM $supervisor 2>/dev/null
+    finish
+    expect "two signals at once are one to ${verb%% *}" "$code" 7 \
+        'same command' err.txt
+    rm -rf pair
+done
+
 # A rank that is stopped cannot save: the second signal kills.
 begin twice
 kill -STOP "$(rank_pid twice 1)"
 kill -INT $supervisor
-sleep 0.2
+sleep 1.2
 kill -INT $supervisor
 finish
 expect "a second signal kills" "$code" 1 'second signal' err.txt
@@ -205,12 +236,64 @@ expect "the same command continues from the checkpoint" "$code" 0 \
     'trained 600 steps' out.txt
 as_unbroken "... to the end of the unbroken run" dead-KILL
 
-begin hung --parallel.deadline_s=2
-kill -STOP "$(rank_pid hung 1)"
+begin hung --parallel.deadline_s=2 --drill.stop='rank 1 step 30'
 finish
 expect "a rank that hangs ends the run, by name" "$code" 4 \
     '^mutransfer launch: .*rank.* 1' err.txt
 none_left "... and is not left behind" hung
+
+# Both at once: nobody else is there to notice; most of the time they save.
+begin frozen --parallel.deadline_s=1 --checkpoint.every=1
+kill -STOP "$(rank_pid frozen 0)" "$(rank_pid frozen 1)"
+finish
+expect "ranks that all hang while they save end the run" "$code" 4 \
+    '^mutransfer launch: rank [01] of 2 hung' err.txt
+none_left "... and are not left behind" frozen
+
+begin deaf --parallel.deadline_s=1
+kill -STOP "$(rank_pid deaf 0)" "$(rank_pid deaf 1)"
+kill -INT $supervisor
+finish
+expect "ranks that do not answer a stop are killed and named" "$code" 4 \
+    '^mutransfer launch: ranks 0, 1 of 2 did not answer' err.txt
+none_left "... and are not left behind" deaf
+
+begin no-mpirun
+kill -KILL "$(pgrep -f -- "^mpirun .* train -o no-mpirun ")"
+finish
+expect "a killed mpirun is named, and the step" "$code" 4 \
+    '^mutransfer launch: mpirun was killed by signal 9 .* at step [0-9]' err.txt
+none_left "... and its ranks are not left behind" no-mpirun
+
+# As if MPI never came up.
+mkdir stuck
+printf '#!/bin/sh\nexec sleep 600\n' >stuck/mpirun
+chmod +x stuck/mpirun
+PATH=$work/stuck:$PATH "$m" launch $tiny --local 2 "${long[@]}" -o early \
+    --parallel.deadline_s=1 >out.txt 2>err.txt </dev/null &
+supervisor=$!
+for _ in $(seq 2000); do
+    [ ! -s early/log ] || break
+    sleep 0.005
+done
+sleep 0.2
+kill -INT $supervisor
+finish
+expect "a start that hangs does not outlive a stop" "$code" 4 \
+    '^mutransfer launch: ranks 0, 1 of 2 did not answer' err.txt
+
+# ---- slow ranks -----------------------------------------------------------------------
+code=$(run -o slow -q --drill.slow='rank 1 ms 60')
+expect "a rank that is slow trains" "$code" 0 'trained 50 steps' out.txt
+expect "... and is named" 0 0 '^note: rank 1 is slow' err.txt
+n=$(grep -c 'is slow' err.txt)
+expect "... once, and alone" "$n" 1 'rank 1 is slow' slow/log
+
+code=0
+MUTRANSFER_SUPERVISOR=127.0.0.1:1:abc "$m" train $tiny -q -o unreached \
+    >out.txt 2>err.txt || code=$?
+expect "a supervisor that is not there is the reason of the stop" "$code" 7 \
+    'MUTRANSFER_SUPERVISOR names cannot be reached' err.txt
 
 # ---- a dead supervisor ----------------------------------------------------------------
 begin orphans

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "launcher/heartbeat.h"
+#include "launcher/local_view.h"
 #include "launcher/roster.h"
 #include "launcher/stragglers.h"
 #include "launcher/tagged.h"
@@ -447,10 +448,113 @@ static void a_silent_rank_hangs_after_the_deadline(void **state)
     rank[0].longest_s = 20; /* a step has taken as long */
     assert_int_equal(roster_find_hung(&r, 128, 10), -1);
     assert_int_equal(roster_find_hung(&r, 131, 10), 1);
+    /* whatever it does */
     rank[1].phase = TRAIN_CHECKPOINT;
+    assert_int_equal(roster_find_hung(&r, 131, 10), 1);
+    rank[1].phase = TRAIN_EVALUATION;
+    assert_int_equal(roster_find_hung(&r, 131, 10), 1);
+    rank[1].bye = 1;
     assert_int_equal(roster_find_hung(&r, 131, 10), 0);
     rank[0].bye = 1;
     assert_int_equal(roster_find_hung(&r, 131, 10), -1);
+}
+
+static void missing_ranks_are_named(void **state)
+{
+    struct rank_state rank[20] = {
+        { .pid = 1,
+          .connected = 1,
+          .beats = 9,
+          .phase = TRAIN_STEP,
+          .step = 8,
+          .last_s = 100 },
+        { .pid = 2,
+          .connected = 1,
+          .beats = 9,
+          .phase = TRAIN_CHECKPOINT,
+          .step = 7,
+          .last_s = 99 },
+        { .pid = 3,
+          .connected = 1,
+          .beats = 1,
+          .phase = TRAIN_SETUP,
+          .step = 9,
+          .last_s = 101 },
+        { .pid = 0 },
+    };
+    struct roster r = { .n = 4, .state = rank };
+    char names[100];
+
+    (void)state;
+    assert_int_equal(
+        roster_missing(&r, ROSTER_NO_HELLO, 0, names, sizeof(names)), 1);
+    assert_string_equal(names, "rank 3");
+    assert_int_equal(
+        roster_missing(&r, ROSTER_NO_STEP, 0, names, sizeof(names)), 2);
+    assert_string_equal(names, "ranks 2, 3");
+    assert_int_equal(
+        roster_missing(&r, ROSTER_SILENT, 100, names, sizeof(names)), 2);
+    assert_string_equal(names, "ranks 1, 3");
+    assert_int_equal(roster_last_step(&r), 8);
+    for (int i = 0; i < 4; i++)
+        rank[i].bye = 1;
+    r.n = 20;
+    assert_int_equal(
+        roster_missing(&r, ROSTER_NO_HELLO, 0, names, sizeof(names)), 16);
+    assert_string_equal(names, "ranks 4, 5, 6, 7, 8, 9, 10, 11 and 8 more");
+    assert_int_equal(roster_missing(&r, ROSTER_NO_STEP, 0, NULL, 0), 16);
+}
+
+static void a_bye_is_heard_before_the_rank_has_gone(void **state)
+{
+    struct train_beat beat = { 5, TRAIN_STEP, 0.125 };
+    struct heartbeat h;
+    struct seen s;
+
+    (void)state;
+    open_server(&s, 1);
+    assert_int_equal(heartbeat_open(0, 1, &h, NULL), MUP_OK);
+    assert_int_equal(heartbeat_bye(&h, 3, "disk full"), 1);
+    heartbeat_beat(&h, &beat); /* nobody's business any more */
+    serve(&s);
+    assert_int_equal(s.roster.state[0].bye, 1);
+    assert_int_equal(s.roster.state[0].connected, 1);
+    assert_string_equal(s.text, "disk full");
+    assert_int_equal(heartbeat_close(&h, 0, "all is well"), 1);
+    serve(&s);
+    assert_string_equal(s.text, "disk full");
+    assert_int_equal(s.roster.state[0].status, 3);
+    assert_int_equal(s.roster.state[0].connected, 0);
+    assert_int_equal(s.roster.state[0].lost, 0);
+    close_server(&s);
+}
+
+static void a_supervisor_that_is_not_there_is_named(void **state)
+{
+    struct heartbeat h;
+    struct seen s;
+
+    (void)state;
+    open_server(&s, 1);
+    roster_close(&s.roster);
+    assert_int_equal(heartbeat_open(0, 1, &h, NULL), MUP_OK);
+    for (int i = 0; i < 100 && !heartbeat_should_stop(&h); i++)
+        (void)poll(NULL, 0, 10);
+    assert_non_null(strstr(heartbeat_loss(&h), "cannot be reached"));
+    (void)heartbeat_close(&h, 0, "");
+    close_server(&s);
+    open_server(&s, 1);
+    assert_int_equal(heartbeat_open(0, 1, &h, NULL), MUP_OK);
+    serve(&s);
+    assert_null(heartbeat_loss(&h));
+    roster_stop(&s.roster);
+    roster_close(&s.roster);
+    for (int i = 0; i < 100 && heartbeat_is_watched(&h); i++) {
+        (void)heartbeat_should_stop(&h);
+        (void)poll(NULL, 0, 10);
+    }
+    assert_non_null(strstr(heartbeat_loss(&h), "has gone"));
+    close_server(&s);
 }
 
 /* --- slow ranks --- */
@@ -530,6 +634,33 @@ static void it_takes_more_than_one_slow_step(void **state)
         straggler_add(&t, 2);
     assert_float_equal(straggler_median(&t), 2, 0);
     assert_true(t.n >= STRAGGLER_STEPS);
+}
+
+/* A rank that beats while it saves is not fast by it. */
+static void beats_without_work_are_no_steps(void **state)
+{
+    char dir[] = "/tmp/test_heartbeat_XXXXXX", path[64];
+    struct rank_state rank = { .phase = TRAIN_STEP };
+    struct view_state v;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(view_open(&v, dir, 2, 1, NULL), MUP_OK);
+    for (int i = 0; i < 400; i++) {
+        struct rank_event e = { .rank = i % 2, .kind = HEARTBEAT_BEAT };
+
+        rank.compute_s = 1;
+        view_event(&v, &e, &rank);
+        rank.compute_s = 0;
+        for (int k = 0; k < 2 * (i % 2); k++)
+            view_event(&v, &e, &rank);
+    }
+    assert_float_equal(straggler_median(&v.times[1]), 1, 0);
+    assert_false(v.told[0]);
+    view_close(&v);
+    snprintf(path, sizeof(path), "%s/log", dir);
+    (void)unlink(path);
+    assert_int_equal(rmdir(dir), 0);
 }
 
 /* --- mpirun's output --- */
@@ -627,11 +758,15 @@ int main(void)
         cmocka_unit_test(silent_strangers_make_room),
         cmocka_unit_test(sixty_four_ranks_and_one_closes_without_bye),
         cmocka_unit_test(a_silent_rank_hangs_after_the_deadline),
+        cmocka_unit_test(missing_ranks_are_named),
+        cmocka_unit_test(a_bye_is_heard_before_the_rank_has_gone),
+        cmocka_unit_test(a_supervisor_that_is_not_there_is_named),
         cmocka_unit_test(a_rank_above_the_others_is_a_straggler),
         cmocka_unit_test(one_of_two_is_found),
         cmocka_unit_test(uniform_slowness_names_none),
         cmocka_unit_test(a_passing_slowness_is_none),
         cmocka_unit_test(it_takes_more_than_one_slow_step),
+        cmocka_unit_test(beats_without_work_are_no_steps),
         cmocka_unit_test(tagged_lines_find_their_rank),
         cmocka_unit_test(long_lines_come_in_pieces),
         cmocka_unit_test(mpirun_tells_how_a_rank_ended),

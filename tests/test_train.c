@@ -443,8 +443,20 @@ static void a_rate_too_small_to_train_is_no_divergence(void **state)
     }
 }
 
+static void keep_failure(void *context, int status, const char *sentence)
+{
+    struct mup_error *heard = context;
+
+    assert_int_equal(status, MUP_USAGE);
+    assert_string_equal(heard->text, ""); /* once */
+    snprintf(heard->text, sizeof(heard->text), "%s", sentence);
+}
+
 static void another_config_is_refused_in_the_same_directory(void **state)
 {
+    struct mup_error heard = { 0 };
+    const struct train_hooks hooks = { .context = &heard,
+                                       .failed = keep_failure };
     struct run_config c = small_config();
     struct mup_error err = { 0 };
     struct train_result result;
@@ -453,8 +465,9 @@ static void another_config_is_refused_in_the_same_directory(void **state)
     (void)state;
     assert_done(&c, new_dir(dir), &result);
     c.train.lr = 0.03;
-    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_USAGE);
+    assert_int_equal(train_run(&c, dir, &hooks, &result, &err), MUP_USAGE);
     assert_non_null(strstr(err.text, "train.lr is 0.02 there and 0.03 here"));
+    assert_string_equal(heard.text, err.text);
     c = small_config();
     c.run.log_every = 1; /* how often it speaks does not change a run */
     assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_OK);
