@@ -44,7 +44,9 @@ struct run {
     double first_loss, loss_ema, tail_sum;
     int64_t tail_steps;
     int64_t saved_step;
-    double started; /* clock at the start of this process's part */
+    int phase;          /* enum train_phase of the last beat */
+    double last_beat_s; /* its clock */
+    double started;     /* clock at the start of this process's part */
     int64_t started_step;
     double *load; /* E */
     int64_t resumed_from;

@@ -34,8 +34,19 @@ void run_beat(struct run *r, int phase, double compute_s)
 {
     const struct train_beat beat = { r->step, phase, compute_s };
 
+    r->phase = phase;
+    r->last_beat_s = run_now_s();
     if (r->hooks && r->hooks->beat)
         r->hooks->beat(r->hooks->context, &beat);
+}
+
+/* A long step or evaluation is no silence. */
+static void still_alive(void *context)
+{
+    struct run *r = context;
+
+    if (run_now_s() - r->last_beat_s > 1)
+        run_beat(r, r->phase, 0);
 }
 
 int run_event(struct run *r, json_t *event, struct mup_error *err)
@@ -213,7 +224,7 @@ static int tell_skipped(struct run *r, const struct trainer_step *s,
              r->step, s->grad_norm, s->threshold);
     if (r->is_first)
         run_tell(r, note);
-    return run_event(r, event, err);
+    return comm_agree(&r->ranks.all, run_event(r, event, err), err);
 }
 
 /* The step itself: 1 in *done where it counts, 0 where the run went back. */
@@ -320,6 +331,7 @@ static int loop(struct run *r, struct train_result *result,
     const struct run_config *c = &r->trainer.config;
     int diverged = 0, rc;
 
+    run_beat(r, TRAIN_STEP, 0);
     do { /* what is found before the last save sends us back */
         rc = steps(r, &diverged, err);
         if (!rc && !diverged && isnan(r->val_loss)) /* killed after saving */
@@ -381,6 +393,8 @@ static int run_open(const struct run_config *config, struct run *r,
         rc = run_open_saver(r, err);
     if (!rc)
         rc = comm_agree(all, run_open_guard(r, err), err);
+    r->trainer.alive.context = r;
+    r->trainer.alive.pass = still_alive;
     r->started = run_now_s();
     r->started_step = r->step;
     return rc;

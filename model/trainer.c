@@ -148,6 +148,8 @@ static void read_batch(struct trainer *t, const struct data *data,
 {
     int64_t T = t->model.T;
 
+    if (t->alive.pass)
+        t->alive.pass(t->alive.context);
     model_set_batch(&t->model, n);
     for (int64_t b = 0; b < n; b++)
         data_sequence(data, first + b, shuffled, t->input + b * T,

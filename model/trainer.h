@@ -36,6 +36,10 @@ struct trainer {
     struct trainer_report *report; /* one a rank */
     int64_t *report_counts;        /* doubles of each */
     struct spike spike;
+    struct {
+        void *context;
+        void (*pass)(void *context); /* a forward pass begins; may be NULL */
+    } alive;
     struct guard *guard;               /* NULL: no one looks; not ours */
     const struct trainer_fault *fault; /* NULL: none; not ours */
     struct data train, valid;
