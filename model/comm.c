@@ -40,6 +40,14 @@ int comm_rank_from_environment(void)
     return from_environment("OMPI_COMM_WORLD_RANK", "SLURM_PROCID", 0);
 }
 
+/* Tasks of the step that srun started this process in. */
+static long slurm_tasks(void)
+{
+    const char *text = getenv("SLURM_STEP_NUM_TASKS");
+
+    return text ? strtol(text, NULL, 10) : 1;
+}
+
 int comm_open(double deadline_s, struct comm_world *world, struct comm *all,
               struct mup_error *err)
 {
@@ -47,6 +55,12 @@ int comm_open(double deadline_s, struct comm_world *world, struct comm *all,
 
     *world = (struct comm_world){ .size = 1, .deadline_s = deadline_s };
     *all = (struct comm){ world, 0, 1, NULL };
+    /* each of them would train the whole run */
+    if (ranks <= 1 && slurm_tasks() > 1)
+        return mup_fail(err, MUP_USAGE,
+                        "srun started %s processes that cannot find each "
+                        "other; start them with 'srun --mpi=pmix'",
+                        getenv("SLURM_STEP_NUM_TASKS"));
     if (ranks <= 1)
         return MUP_OK;
     return comm_mpi_open(world, all, err);

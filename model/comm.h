@@ -1,11 +1,15 @@
 /* What ranks tell each other.  One struct comm is one group of ranks; the
  * implementations are `self` (a group of one: nothing is sent) and MPI
- * (comm_mpi.c), later NCCL: buffers are memory of the backend, counts are in
- * elements and known on the host.
+ * (comm_mpi.c), later NCCL.  Counts are in elements and known on the host.
+ * Buffers of tensors are memory of the backend; a few numbers a step (votes,
+ * reports, counts of rows, hashes) are host memory, for which an
+ * implementation on a device needs a channel of its own.
  *
  * Like ops, calls return void: the world keeps its first fault, all later
- * calls return at once, and comm_sync reports it as MUP_DEVICE with the ranks
- * that did not arrive within the deadline.  Nothing waits for ever.
+ * calls return at once, and comm_sync reports it: MUP_DEVICE with the ranks
+ * that did not arrive within the deadline.  Once groups stand nothing waits
+ * for ever; MPI's own start, and the forming of groups, have no deadline but
+ * that of whoever started the ranks (launch --local).
  *
  * Sums are made in the order of ranks, so that a layout gives the same bits
  * every time, and all members of a group get the same bits. */

@@ -146,6 +146,29 @@ static int parse_end(json_t *event, struct train_result *out)
     return 1;
 }
 
+int64_t run_log_saved_step(const char *dir)
+{
+    char path[1100], *text = NULL, *line, *end;
+    size_t bytes = 0;
+    int64_t step = 0;
+
+    snprintf(path, sizeof(path), "%s/events.jsonl", dir);
+    if (file_read(path, LOG_MAX_BYTES, &text, &bytes, NULL) != MUP_OK)
+        return 0;
+    for (line = text; (end = strchr(line, '\n')); line = end + 1) {
+        json_t *event = json_loadb(line, (size_t)(end - line), 0, NULL);
+        const char *name = json_string_value(json_object_get(event, "event"));
+
+        if (name && !strcmp(name, "checkpoint"))
+            step = json_integer_value(json_object_get(event, "step"));
+        else if (name && !strcmp(name, "start"))
+            step = 0;
+        json_decref(event);
+    }
+    free(text);
+    return step;
+}
+
 int run_log_result(const char *dir, struct train_result *result)
 {
     char path[1100], *text = NULL, *line, *end;

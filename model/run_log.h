@@ -28,6 +28,10 @@ json_t *run_log_real(double value);
 /* A new event object with its name, the time and the step. */
 json_t *run_log_new_event(const char *name, int64_t step);
 
+/* Step of the newest checkpoint that dir/events.jsonl tells of since the run
+ * began, or 0. */
+int64_t run_log_saved_step(const char *dir);
+
 /* The result of a run that ended: 1 and *result filled if the last "done" or
  * "diverged" event of dir/events.jsonl stands, 0 if the run is not over. */
 int run_log_result(const char *dir, struct train_result *result);

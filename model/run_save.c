@@ -119,11 +119,42 @@ int run_open_saver(struct run *r, struct mup_error *err)
     return comm_agree(&r->ranks.all, rc, err);
 }
 
+/* How many ranks are in a state. */
+struct tally {
+    uint64_t busy, failed, committed;
+};
+
+/* A disk may take longer than the others' patience with a rank: those who wait
+ * for it tell each other that they are alive. */
+static double wait_s(const struct run *r)
+{
+    const double deadline_s = r->trainer.config.parallel.deadline_s;
+
+    return deadline_s / 4 < 10 ? deadline_s / 4 : 10;
+}
+
+static struct tally count_states(struct run *r, int wait,
+                                 struct mup_error *note)
+{
+    int state = wait ? saver_wait_for(r->saver, wait_s(r), note)
+                     : saver_poll(r->saver, note);
+    struct tally t = { state == SAVER_BUSY, state == SAVER_FAILED,
+                       state == SAVER_COMMITTED };
+
+    comm_all_reduce(&r->ranks.all, &t, sizeof(t) / sizeof(uint64_t), COMM_U64);
+    return t;
+}
+
 int run_abandon_save(struct run *r, struct mup_error *note,
                      struct mup_error *err)
 {
+    struct mup_error ignored;
+
     if (r->saving == RUN_SAVED)
         return MUP_OK;
+    /* until no disk is busy, and without losing patience with a slow one */
+    while (!r->ranks.world.status && count_states(r, 1, &ignored).busy)
+        run_beat(r, TRAIN_CHECKPOINT, 0);
     /* rank 0 removes the folder, when no one writes in it any more */
     if (!r->is_first)
         saver_abandon(r->saver, note);
@@ -157,35 +188,12 @@ static int give_up(struct run *r, const struct mup_error *why,
     return comm_sync(&r->ranks.world, err);
 }
 
-/* How many ranks are in a state. */
-struct tally {
-    uint64_t busy, failed, committed;
-};
-
-/* A disk may take longer than the others' patience with a rank: those who wait
- * for it tell each other that they are alive. */
-static double wait_s(const struct run *r)
-{
-    const double deadline_s = r->trainer.config.parallel.deadline_s;
-
-    return deadline_s / 4 < 10 ? deadline_s / 4 : 10;
-}
-
-static struct tally count_states(struct run *r, int wait,
-                                 struct mup_error *note)
-{
-    int state = wait ? saver_wait_for(r->saver, wait_s(r), note)
-                     : saver_poll(r->saver, note);
-    struct tally t = { state == SAVER_BUSY, state == SAVER_FAILED,
-                       state == SAVER_COMMITTED };
-
-    comm_all_reduce(&r->ranks.all, &t, sizeof(t) / sizeof(uint64_t), COMM_U64);
-    return t;
-}
-
 static int stands(struct run *r, const struct mup_error *note,
                   struct mup_error *err)
 {
+    const struct saver_stats stats = saver_stats(r->saver);
+    json_t *event;
+
     if (!r->is_first)
         saver_accept(r->saver);
     else if (note->text[0]) /* what should have gone is still there */
@@ -193,9 +201,12 @@ static int stands(struct run *r, const struct mup_error *note,
     r->saved_step = r->saving_step;
     r->failed_saves = 0;
     r->saving = RUN_SAVED;
-    return comm_agree(
-        &r->ranks.all,
-        run_event(r, run_log_new_event("checkpoint", r->saved_step), err), err);
+    event = run_log_new_event("checkpoint", r->saved_step);
+    if (event) {
+        json_object_set_new(event, "stall_s", json_real(stats.last_stall_s));
+        json_object_set_new(event, "cost_s", json_real(stats.last_cost_s));
+    }
+    return comm_agree(&r->ranks.all, run_event(r, event, err), err);
 }
 
 int run_settle_save(struct run *r, int wait, struct mup_error *err)
@@ -340,6 +351,24 @@ static void note_damaged(void *context, const char *sentence)
     run_tell(r, sentence);
 }
 
+/* A run that has saved, and has nothing to show for it now, is not begun anew
+ * in silence. */
+static int check_not_lost(struct run *r, struct mup_error *err)
+{
+    int64_t step;
+
+    if (!r->is_first || r->log.events >= 0) /* went back by itself */
+        return MUP_OK;
+    step = run_log_saved_step(r->dir);
+    if (step == 0)
+        return MUP_OK;
+    return mup_fail(err, MUP_CORRUPT,
+                    "'%s' has no checkpoint any more, the last one was of step "
+                    "%" PRId64 "; bring '%s' back, or remove the run's folder "
+                    "to train from the start",
+                    r->dir, step, r->checkpoints);
+}
+
 static int open_log(struct run *r, struct mup_error *err)
 {
     json_t *event;
@@ -372,6 +401,8 @@ int run_load(struct run *r, struct mup_error *err)
     struct checkpoint_found found = { 0 };
     int rc = checkpoint_read_latest(&latest, &found, err);
 
+    if (!rc && !found.step)
+        rc = comm_agree(&r->ranks.all, check_not_lost(r, err), err);
     if (rc)
         return rc;
     r->step = found.step;

@@ -254,6 +254,7 @@ int saver_start(struct saver *s, const struct saver_snapshot *snapshot,
     s->cost_s = now_s() - began;
     (void)pthread_mutex_lock(&s->lock);
     s->stats.stall_s += s->cost_s;
+    s->stats.last_stall_s = s->cost_s;
     (void)pthread_mutex_unlock(&s->lock);
     give(s, JOB_WRITE);
     return MUP_OK;

@@ -59,7 +59,9 @@ struct saver_stats {
     int64_t written_bytes, written_chunks;
     int64_t skipped_chunks;  /* unchanged since the last checkpoint */
     double stall_s, write_s; /* sums: of copies; of writing and committing */
-    double last_cost_s;      /* stall and writing of the newest checkpoint */
+    double last_stall_s;     /* of the newest checkpoint: its copy */
+    double last_cost_s;      /* and with writing it, as if that were lost too:
+                                an upper bound of what training loses */
 };
 
 struct saver;

@@ -71,11 +71,12 @@ int train_run(const struct run_config *config, const char *dir,
               const struct train_hooks *hooks, struct train_result *result,
               struct mup_error *err);
 
-/* events.jsonl, one object per line, appended by the run alone:
- *   {"event":"start","time":unix_s,"pid":n,"step":0}
- *   {"event":"resume","time":...,"pid":n,"step":s}
- *   {"event":"checkpoint","time":...,"step":s}
+/* events.jsonl, one object per line, appended by rank 0 (a drill's by its own
+ * rank); docs/formats.md has all members:
+ *   {"event":"start"|"resume","time":unix_s,"pid":n,"step":s,"ranks":n}
+ *   {"event":"checkpoint","time":...,"step":s,"stall_s":x,"cost_s":x}
  *   {"event":"stopped","time":...,"step":s}
+ *   {"event":"skipped"|"corruption"|"verdict"|"drill",...}
  *   {"event":"done","time":...,"step":s,"loss":x,"val_loss":x,"val_bpb":x,
  *    "tokens":n,"flops":x,"wall_s":x}
  *   {"event":"diverged","time":...,"step":s,"loss":x or null,...}

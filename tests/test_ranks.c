@@ -112,7 +112,7 @@ struct result {
     struct params params; /* of the whole */
     double *tensor[KINDS][MAX_PARAMS];
     int *seen[KINDS][MAX_PARAMS]; /* ranks that told the element */
-    double steps[MAX_STEPS][4];   /* loss, norm, balance, router z */
+    double steps[MAX_STEPS][5];   /* loss, norm, balance, both z */
     double valid;
     int32_t *expert; /* (layers, sequences * time * k), first micro-batches */
     int64_t choices;
@@ -178,7 +178,7 @@ static int train(struct trainer *t, int64_t steps, FILE *f)
 {
     struct mup_error err = { 0 };
     struct trainer_step s;
-    double loss = 0, line[4];
+    double loss = 0, line[5];
     int rc = MUP_OK;
 
     tell(f, t, INIT);
@@ -195,8 +195,9 @@ static int train(struct trainer *t, int64_t steps, FILE *f)
         line[1] = s.grad_norm;
         line[2] = s.balance;
         line[3] = s.router_z;
+        line[4] = s.z;
         {
-            struct record r = { -2, (int32_t)i, { { 0 }, { 0 } }, 0, 4 };
+            struct record r = { -2, (int32_t)i, { { 0 }, { 0 } }, 0, 5 };
 
             (void)fwrite(&r, sizeof(r), 1, f);
             (void)fwrite(line, sizeof(line), 1, f);
@@ -294,8 +295,7 @@ static int64_t whole(const struct param *p, const struct box *b, int64_t i)
            col + b->first[2];
 }
 
-/* Whoever holds an element holds the same bits; gradients of what ranks along
- * `tensor` all have agree to rounding. */
+/* Whoever holds an element holds the same bits, gradients too. */
 static void take(struct result *to, const struct record *r, const double *x)
 {
     const struct param *p = &to->params.list[r->param];
@@ -406,7 +406,7 @@ static double norm(const double *x, const double *y, int64_t n)
 static void compare(const struct result *one, const struct result *many,
                     const struct layout *l, double tolerance)
 {
-    static const char *names[] = { "loss", "norm", "balance", "router z" };
+    static const char *names[] = { "loss", "norm", "balance", "router z", "z" };
 
     for (int i = 0; i < one->params.n; i++) {
         const struct param *p = &one->params.list[i];
@@ -425,9 +425,9 @@ static void compare(const struct result *one, const struct result *many,
                      (long long)l->tensor, error / scale);
     }
     for (int s = 0; s < 3; s++)
-        for (int k = 0; k < 4; k++)
-            assert_near(many->steps[s][k], one->steps[s][k],
-                        tolerance * (1 + 4 * s), names[k], l);
+        for (int k = 0; k < 5; k++)
+            assert_near(many->steps[s][k], one->steps[s][k], tolerance,
+                        names[k], l);
 }
 
 /* Losses drift apart as roundings grow from step to step. */
@@ -492,8 +492,10 @@ static void check_all(int variant, const char *backend,
     result_clear(&one);
 }
 
-/* Float: 1e-6 on losses and norms, 1e-5 on gradients. */
-static const double single[2] = { 1e-6, 1e-3 };
+/* Float: 1e-6 on losses and norms of the first steps, ten times that on
+ * gradients.  Roundings then grow: two runs of one rank with other
+ * micro-batches are as far apart after 50 steps. */
+static const double single[2] = { 1e-6, 1e-4 };
 /* Double leaves no room for a term that is wrong by a little. */
 static const double twice[2] = { 1e-13, 1e-9 };
 
@@ -548,5 +550,6 @@ int main(int argc, char **argv)
         return be_a_rank(argv);
     if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
         return 1;
+    (void)setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* Open MPI leaks */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,6 +145,44 @@ static void one_failed_save_is_a_note_and_two_are_an_error(void **state)
     remove_tree(dir);
 }
 
+struct stop_after {
+    int64_t steps, done;
+};
+
+static int stops(void *context)
+{
+    struct stop_after *s = context;
+
+    return s->done++ == s->steps;
+}
+
+/* Between two calls no one can say that nothing is lost. */
+static void checkpoints_that_are_gone_are_asked_for(void **state)
+{
+    struct run_config c = small_config();
+    struct mup_error err = { 0 };
+    struct stop_after stop = { 12, 0 };
+    struct train_hooks hooks = { .context = &stop, .should_stop = stops };
+    struct train_result result;
+    char dir[] = "/tmp/mutransfer-test-XXXXXX", from[64], to[64];
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(train_run(&c, dir, &hooks, &result, &err), MUP_STOPPED);
+    snprintf(from, sizeof(from), "%s/checkpoints", dir);
+    snprintf(to, sizeof(to), "%s/moved", dir);
+    assert_int_equal(rename(from, to), 0);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_CORRUPT);
+        assert_non_null(strstr(err.text, "no checkpoint any more"));
+    }
+    assert_int_equal(rmdir(from), 0);
+    assert_int_equal(rename(to, from), 0);
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_OK);
+    assert_int_equal(result.resumed_from, 12);
+    remove_tree(dir);
+}
+
 static void a_quota_too_small_for_one_is_refused_at_the_start(void **state)
 {
     struct run_config c = small_config();
@@ -167,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpoints_that_vanish_are_made_again),
+        cmocka_unit_test(checkpoints_that_are_gone_are_asked_for),
         cmocka_unit_test(one_failed_save_is_a_note_and_two_are_an_error),
         cmocka_unit_test(a_quota_too_small_for_one_is_refused_at_the_start),
     };
