@@ -209,6 +209,16 @@ static void a_rank_is_followed_from_hello_to_bye(void **state)
     close_server(&s);
 }
 
+static void expect_stop(struct heartbeat *h)
+{
+    struct pollfd fd = { h->fd, POLLIN, 0 };
+
+    assert_int_equal(poll(&fd, 1, 5000), 1);
+    assert_int_equal(heartbeat_should_stop(h), 1);
+    assert_true(heartbeat_is_watched(h));
+    (void)heartbeat_close(h, 0, "");
+}
+
 static void stop_reaches_the_ranks(void **state)
 {
     struct heartbeat h[2];
@@ -221,14 +231,26 @@ static void stop_reaches_the_ranks(void **state)
     serve(&s);
     assert_int_equal(heartbeat_should_stop(&h[0]), 0);
     roster_stop(&s.roster);
-    for (int i = 0; i < 2; i++) {
-        struct pollfd fd = { h[i].fd, POLLIN, 0 };
+    for (int i = 0; i < 2; i++)
+        expect_stop(&h[i]);
+    close_server(&s);
+}
 
-        assert_int_equal(poll(&fd, 1, 5000), 1);
-        assert_int_equal(heartbeat_should_stop(&h[i]), 1);
-        assert_true(heartbeat_is_watched(&h[i]));
-        (void)heartbeat_close(&h[i], 0, "");
-    }
+/* Ctrl-C while the ranks still come up. */
+static void stop_reaches_a_rank_that_comes_later(void **state)
+{
+    struct heartbeat h[2];
+    struct seen s;
+
+    (void)state;
+    open_server(&s, 2);
+    assert_int_equal(heartbeat_open(0, 2, &h[0], NULL), MUP_OK);
+    roster_stop(&s.roster); /* one is connected, and not yet heard */
+    serve(&s);
+    assert_int_equal(heartbeat_open(1, 2, &h[1], NULL), MUP_OK);
+    serve(&s);
+    for (int i = 0; i < 2; i++)
+        expect_stop(&h[i]);
     close_server(&s);
 }
 
@@ -749,6 +771,7 @@ int main(void)
         cmocka_unit_test(malformed_lines_are_refused),
         cmocka_unit_test(a_rank_is_followed_from_hello_to_bye),
         cmocka_unit_test(stop_reaches_the_ranks),
+        cmocka_unit_test(stop_reaches_a_rank_that_comes_later),
         cmocka_unit_test(a_supervisor_that_goes_stops_its_ranks),
         cmocka_unit_test(without_a_supervisor_nothing_happens),
         cmocka_unit_test(a_supervisor_that_does_not_read_blocks_nobody),
