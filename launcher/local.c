@@ -320,7 +320,7 @@ static void hear(void *context, const struct rank_event *e)
     const struct rank_state *s = &l->roster.state[e->rank];
     int failed = e->kind == RANK_LOST ? !s->killed : !is_good_end(s->status);
 
-    view_event(&l->view, e, s);
+    view_event(&l->view, e);
     if (e->kind != RANK_LOST && e->kind != HEARTBEAT_BYE)
         return;
     /* The first failure is the cause; what follows are consequences. */

@@ -12,25 +12,18 @@
 int view_open(struct view_state *v, const char *dir, int ranks, int quiet,
               struct mup_error *err)
 {
-    size_t n = (size_t)ranks;
     char path[1100], line[64];
     int rc = path_join(dir, "log", path, sizeof(path), err);
 
     *v = (struct view_state){ .ranks = ranks, .log = -1 };
     terminal_init(&v->terminal, quiet);
-    v->words = calloc(n + 1, sizeof(*v->words));
-    v->times = calloc(n, sizeof(*v->times));
-    v->median = calloc(2 * n, sizeof(*v->median));
-    v->mark = calloc(n, sizeof(*v->mark));
-    v->told = calloc(n, 1);
-    if (rc == MUP_OK &&
-        (!v->words || !v->times || !v->median || !v->mark || !v->told))
+    v->words = calloc((size_t)ranks + 1, sizeof(*v->words));
+    if (rc == MUP_OK && !v->words)
         rc = mup_fail(err, MUP_SYSTEM, "out of memory for %d ranks", ranks);
     if (rc == MUP_OK)
         rc = file_append_open(path, 1, &v->log, err);
     if (rc != MUP_OK)
         return rc;
-    v->scratch = v->median + n;
     snprintf(line, sizeof(line), "launch: %d ranks start\n", ranks);
     return file_append(v->log, line, strlen(line), err);
 }
@@ -41,10 +34,6 @@ void view_close(struct view_state *v)
     if (v->log >= 0)
         close(v->log);
     free(v->words);
-    free(v->times);
-    free(v->median);
-    free(v->mark);
-    free(v->told);
     *v = (struct view_state){ .log = -1 };
 }
 
@@ -111,47 +100,12 @@ void view_note(struct view_state *v, const char *text)
     log_line(v, -1, line);
 }
 
-/* One note when a rank becomes slow and one when it is no more. */
-static void judge(struct view_state *v)
-{
-    char text[200];
-
-    for (int i = 0; i < v->ranks; i++)
-        v->median[i] = straggler_median(&v->times[i]);
-    straggler_judge(v->median, v->ranks, v->scratch, v->mark);
-    for (int i = 0; i < v->ranks; i++) {
-        if (v->mark[i].is_slow == v->told[i])
-            continue;
-        v->told[i] = (unsigned char)v->mark[i].is_slow;
-        if (v->mark[i].is_slow)
-            snprintf(text, sizeof(text),
-                     "note: rank %d is slow: %.3g s of its own work in a step, "
-                     "the other ranks %.3g s",
-                     i, v->median[i],
-                     straggler_others(v->median, v->ranks, i, v->scratch));
-        else
-            snprintf(text, sizeof(text),
-                     "note: rank %d is as fast again as "
-                     "the others",
-                     i);
-        view_note(v, text);
-    }
-}
-
-void view_event(struct view_state *v, const struct rank_event *e,
-                const struct rank_state *state)
+void view_event(struct view_state *v, const struct rank_event *e)
 {
     if (e->kind == HEARTBEAT_BYE && e->message.text[0])
         log_line(v, e->rank, e->message.text);
     if (e->kind == HEARTBEAT_PROGRESS && e->rank == 0)
         terminal_progress(&v->terminal, "%s", e->message.text);
-    if (e->kind != HEARTBEAT_BEAT || state->phase != TRAIN_STEP ||
-        state->compute_s <= 0)
-        return;
-    straggler_add(&v->times[e->rank], state->compute_s);
-    /* once a step: when every rank has beaten */
-    if (++v->beats % v->ranks == 0)
-        judge(v);
 }
 
 void view_last_words(struct view_state *v, int rank)

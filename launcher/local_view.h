@@ -1,11 +1,10 @@
 /* What users see of a run of several ranks, and its log: every line of every
  * rank goes to DIR/log as "rank 3: ..."; to the terminal go rank 0's progress
- * and answer, notes, slow ranks, and the last words of a rank that failed. */
+ * and answer, notes, and the last words of a rank that failed. */
 #ifndef LAUNCHER_LOCAL_VIEW_H
 #define LAUNCHER_LOCAL_VIEW_H
 
 #include "launcher/roster.h"
-#include "launcher/stragglers.h"
 #include "launcher/terminal.h"
 
 #define VIEW_WORDS      3
@@ -21,11 +20,6 @@ struct view_state {
     int ranks, log;
     struct terminal terminal;
     struct view_words *words; /* ranks + 1: mpirun's last */
-    struct straggler_times *times;
-    double *median, *scratch;
-    struct straggler_mark *mark;
-    unsigned char *told; /* that it is slow */
-    int64_t beats;
 };
 
 int view_open(struct view_state *v, const char *dir, int ranks, int quiet,
@@ -34,8 +28,7 @@ void view_close(struct view_state *v);
 
 /* rank -1: mpirun. */
 void view_line(struct view_state *v, int rank, const char *text, int is_error);
-void view_event(struct view_state *v, const struct rank_event *e,
-                const struct rank_state *state);
+void view_event(struct view_state *v, const struct rank_event *e);
 /* To terminal and log. */
 void view_note(struct view_state *v, const char *text);
 void view_last_words(struct view_state *v, int rank);

@@ -140,6 +140,11 @@ static int is_token(const char *a, const char *b)
     return different == 0;
 }
 
+static void send_stop(const struct rank_connection *c)
+{
+    (void)send(c->fd, "stop\n", 5, MSG_NOSIGNAL);
+}
+
 static int take_hello(struct roster *r, struct rank_connection *c,
                       const struct heartbeat_message *m)
 {
@@ -154,6 +159,8 @@ static int take_hello(struct roster *r, struct rank_connection *c,
     s->pid = m->pid;
     s->last_s = r->now_s;
     memcpy(s->host, m->host, sizeof(s->host));
+    if (r->stopping)
+        send_stop(c);
     return 0;
 }
 
@@ -265,9 +272,10 @@ void roster_serve(struct roster *r, const struct pollfd *fds, int n,
 
 void roster_stop(struct roster *r)
 {
+    r->stopping = 1;
     for (int i = 0; i < r->n_connections; i++)
         if (r->connection[i].rank >= 0)
-            (void)send(r->connection[i].fd, "stop\n", 5, MSG_NOSIGNAL);
+            send_stop(&r->connection[i]);
 }
 
 static int is_missing(const struct rank_state *s, enum roster_missing which,

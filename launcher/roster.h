@@ -48,6 +48,7 @@ struct roster {
     double now_s;             /* of roster_serve, a monotonic clock */
     int listen;               /* socket */
     int n_connections, max_connections;
+    int stopping; /* a rank that says hello is told so */
     struct rank_connection *connection;
     /* Called for every event; set after roster_open, may be NULL. */
     void (*event)(void *context, const struct rank_event *event);
@@ -67,7 +68,7 @@ int roster_watch(const struct roster *r, struct pollfd *fds);
 void roster_serve(struct roster *r, const struct pollfd *fds, int n,
                   double now_s);
 
-/* Ask every rank to save and stop. */
+/* Ask every rank to save and stop, those that say hello later too. */
 void roster_stop(struct roster *r);
 
 /* The rank that has trained but has been silent, whatever it does, for longer

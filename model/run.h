@@ -1,7 +1,7 @@
 /* One run in progress: what train.c (the loop), run_dir.c (its folder),
- * run_save.c (its checkpoints), run_guard.c (its health) and run_drill.c
- * (faults on purpose) share.  With many ranks each has one; rank 0
- * alone writes what is not a checkpoint. */
+ * run_save.c (its checkpoints), run_guard.c (its health), run_stragglers.c (its
+ * slow ranks) and run_drill.c (faults on purpose) share.  With many ranks each
+ * has one; rank 0 alone writes what is not a checkpoint. */
 #ifndef MODEL_RUN_H
 #define MODEL_RUN_H
 
@@ -14,11 +14,20 @@
 #include "model/lock.h"
 #include "model/run_log.h"
 #include "model/saver.h"
+#include "model/stragglers.h"
 #include "model/train.h"
 #include "model/trainer.h"
 
 /* How far the save under way has come, on all ranks. */
 enum run_saving { RUN_SAVED, RUN_WRITING, RUN_COMMITTING };
+
+/* On rank 0 of many, one of each a rank; else empty. */
+struct run_stragglers {
+    struct straggler_times *times;
+    double *median, *scratch;
+    struct straggler_mark *mark;
+    int *told; /* that it is slow */
+};
 
 /* The scalars are what a checkpoint carries beside the tensors. */
 struct run {
@@ -54,6 +63,7 @@ struct run {
     char skipped[1024]; /* the first damaged checkpoint, as a sentence */
     struct guard guard; /* open where trainer.guard points to it */
     int *strikes;       /* findings of each rank; last, of unknown ones */
+    struct run_stragglers stragglers;
     struct drill drill; /* rank -1: none, or it has happened */
     struct {
         int param, armed;
@@ -116,6 +126,13 @@ void run_close_guard(struct run *r);
 int run_look(struct run *r, int64_t step, int *went_back,
              struct mup_error *err);
 
+/* --- run_stragglers.c --- */
+
+int run_open_stragglers(struct run *r, struct mup_error *err);
+void run_close_stragglers(struct run *r);
+/* After each step: a note when a rank begins or ceases to be slow. */
+void run_name_stragglers(struct run *r);
+
 /* --- run_drill.c --- */
 
 /* After run_load: what has happened in dir does not happen again. */
@@ -123,7 +140,7 @@ int run_open_drill(struct run *r, struct mup_error *err);
 /* Faults of this rank's saver. */
 int run_drill_writes(struct run *r, struct saver_fault *out,
                      struct mup_error *err);
-/* Faults at the start of a step; slept_s counts as computing. */
-int run_drill_step(struct run *r, double *slept_s, struct mup_error *err);
+/* Faults at the start of a step. */
+int run_drill_step(struct run *r, struct mup_error *err);
 
 #endif

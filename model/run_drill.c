@@ -249,14 +249,13 @@ static void sleep_ms(int64_t ms)
         ;
 }
 
-int run_drill_step(struct run *r, double *slept_s, struct mup_error *err)
+int run_drill_step(struct run *r, struct mup_error *err)
 {
     const struct drill_config *c = &r->trainer.config.drill;
     struct drill *d = &r->drill;
     int64_t me = r->ranks.all.rank, step = r->step + 1;
     int rc = MUP_OK;
 
-    *slept_s = 0;
     if (d->kill.rank == me && d->kill.number == step) {
         rc = announce(r, "kill", c->kill, err);
         if (!rc)
@@ -270,7 +269,7 @@ int run_drill_step(struct run *r, double *slept_s, struct mup_error *err)
     }
     if (d->slow.rank == me) {
         sleep_ms(d->slow.number);
-        *slept_s = (double)d->slow.number / 1000;
+        r->trainer.slept_s = (double)d->slow.number / 1000;
     }
     if (!rc && d->flip.rank == me && d->flip.step == step) {
         if (--d->flip.times <= 0)

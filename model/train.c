@@ -231,8 +231,7 @@ static int tell_skipped(struct run *r, const struct trainer_step *s,
 static int take_step(struct run *r, struct trainer_step *s, int *done,
                      struct mup_error *err)
 {
-    double slept_s = 0;
-    int went_back = 0, rc = run_drill_step(r, &slept_s, err);
+    int went_back = 0, rc = run_drill_step(r, err);
 
     *done = 0;
     if (!rc)
@@ -243,7 +242,8 @@ static int take_step(struct run *r, struct trainer_step *s, int *done,
         return rc;
     *done = 1;
     r->step++;
-    run_beat(r, TRAIN_STEP, s->compute_s + slept_s);
+    run_beat(r, TRAIN_STEP, s->compute_s);
+    run_name_stragglers(r);
     return s->skipped ? tell_skipped(r, s, err) : MUP_OK;
 }
 
@@ -390,6 +390,8 @@ static int run_open(const struct run_config *config, struct run *r,
     if (!rc)
         rc = comm_agree(all, run_open_drill(r, err), err);
     if (!rc)
+        rc = comm_agree(all, run_open_stragglers(r, err), err);
+    if (!rc)
         rc = run_open_saver(r, err);
     if (!rc)
         rc = comm_agree(all, run_open_guard(r, err), err);
@@ -435,6 +437,7 @@ static void run_close(struct run *r, int rc, const struct mup_error *err)
     free(r->wants);
     free(r->load);
     run_close_guard(r);
+    run_close_stragglers(r);
     trainer_close(&r->trainer);
     if (rc && rc != MUP_STOPPED && r->hooks && r->hooks->failed)
         r->hooks->failed(r->hooks->context, rc, err->text);

@@ -277,7 +277,8 @@ int trainer_gradients(struct trainer *t, int64_t step, struct trainer_step *out,
         guard_reduced(t->guard);
     fill_losses(t, &losses, own);
     own->squares = zero_sum_squares(&t->zero, &t->model);
-    own->compute_s = now_s() - start - (t->ranks->world.stats.wait_s - waited);
+    own->compute_s =
+        t->slept_s + now_s() - start - (t->ranks->world.stats.wait_s - waited);
     all = tell(t);
     rc = sync(t, err);
     if (rc)

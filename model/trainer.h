@@ -35,6 +35,7 @@ struct trainer {
     double *balance;               /* E+4 */
     struct trainer_report *report; /* one a rank */
     int64_t *report_counts;        /* doubles of each */
+    double slept_s; /* on purpose, before each step: counts as computing */
     struct spike spike;
     struct {
         void *context;

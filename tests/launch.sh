@@ -285,9 +285,15 @@ expect "a start that hangs does not outlive a stop" "$code" 4 \
 # ---- slow ranks -----------------------------------------------------------------------
 code=$(run -o slow -q --drill.slow='rank 1 ms 60')
 expect "a rank that is slow trains" "$code" 0 'trained 50 steps' out.txt
-expect "... and is named" 0 0 '^note: rank 1 is slow' err.txt
+expect "... and is named" 0 0 '^rank 0: warning: rank 1 is slow' err.txt
 n=$(grep -c 'is slow' err.txt)
 expect "... once, and alone" "$n" 1 'rank 1 is slow' slow/log
+code=0
+OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+    mpirun --oversubscribe -np 2 "$m" train $tiny -q -o plain \
+    --drill.slow='rank 1 ms 60' >out.txt 2>err.txt </dev/null || code=$?
+expect "... without supervisor, too" "$code" 0 '^warning: rank 1 is slow' \
+    err.txt
 
 code=0
 MUTRANSFER_SUPERVISOR=127.0.0.1:1:abc "$m" train $tiny -q -o unreached \

@@ -1,4 +1,4 @@
-/* Heartbeats over 127.0.0.1, slow ranks, tagged output. */
+/* Heartbeats over 127.0.0.1, tagged output. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,9 +14,7 @@
 #include <unistd.h>
 
 #include "launcher/heartbeat.h"
-#include "launcher/local_view.h"
 #include "launcher/roster.h"
-#include "launcher/stragglers.h"
 #include "launcher/tagged.h"
 
 /* --- lines --- */
@@ -209,6 +207,16 @@ static void a_rank_is_followed_from_hello_to_bye(void **state)
     close_server(&s);
 }
 
+static void expect_stop(struct heartbeat *h)
+{
+    struct pollfd fd = { h->fd, POLLIN, 0 };
+
+    assert_int_equal(poll(&fd, 1, 5000), 1);
+    assert_int_equal(heartbeat_should_stop(h), 1);
+    assert_true(heartbeat_is_watched(h));
+    (void)heartbeat_close(h, 0, "");
+}
+
 static void stop_reaches_the_ranks(void **state)
 {
     struct heartbeat h[2];
@@ -221,14 +229,26 @@ static void stop_reaches_the_ranks(void **state)
     serve(&s);
     assert_int_equal(heartbeat_should_stop(&h[0]), 0);
     roster_stop(&s.roster);
-    for (int i = 0; i < 2; i++) {
-        struct pollfd fd = { h[i].fd, POLLIN, 0 };
+    for (int i = 0; i < 2; i++)
+        expect_stop(&h[i]);
+    close_server(&s);
+}
 
-        assert_int_equal(poll(&fd, 1, 5000), 1);
-        assert_int_equal(heartbeat_should_stop(&h[i]), 1);
-        assert_true(heartbeat_is_watched(&h[i]));
-        (void)heartbeat_close(&h[i], 0, "");
-    }
+/* Ctrl-C while the ranks still come up. */
+static void stop_reaches_a_rank_that_comes_later(void **state)
+{
+    struct heartbeat h[2];
+    struct seen s;
+
+    (void)state;
+    open_server(&s, 2);
+    assert_int_equal(heartbeat_open(0, 2, &h[0], NULL), MUP_OK);
+    roster_stop(&s.roster); /* one is connected, and not yet heard */
+    serve(&s);
+    assert_int_equal(heartbeat_open(1, 2, &h[1], NULL), MUP_OK);
+    serve(&s);
+    for (int i = 0; i < 2; i++)
+        expect_stop(&h[i]);
     close_server(&s);
 }
 
@@ -557,112 +577,6 @@ static void a_supervisor_that_is_not_there_is_named(void **state)
     close_server(&s);
 }
 
-/* --- slow ranks --- */
-
-/* As many judgements as it takes; the ranks that are slow then, "0010". */
-static void judge(struct straggler_mark *mark, const double *median_s, int n,
-                  const char *want)
-{
-    double scratch[8];
-    char got[9] = "";
-
-    for (int k = 0; k < STRAGGLER_STREAK; k++)
-        straggler_judge(median_s, n, scratch, mark);
-    for (int i = 0; i < n; i++)
-        got[i] = mark[i].is_slow ? '1' : '0';
-    assert_string_equal(got, want);
-}
-
-static void a_rank_above_the_others_is_a_straggler(void **state)
-{
-    struct straggler_mark mark[4] = { 0 };
-
-    (void)state;
-    judge(mark, (double[]){ 1, 1.1, 1.7, 0.9 }, 4, "0010");
-    /* not gone before it is clearly gone */
-    judge(mark, (double[]){ 1, 1.1, 1.3, 0.9 }, 4, "0010");
-    judge(mark, (double[]){ 1, 1.1, 1.2, 0.9 }, 4, "0000");
-}
-
-static void one_of_two_is_found(void **state)
-{
-    struct straggler_mark mark[2] = { 0 };
-
-    (void)state;
-    judge(mark, (double[]){ 2, 1 }, 2, "10");
-}
-
-static void uniform_slowness_names_none(void **state)
-{
-    struct straggler_mark mark[3] = { 0 };
-
-    (void)state;
-    judge(mark, (double[]){ 9, 9.1, 9 }, 3, "000");
-    judge(mark, (double[]){ 5 }, 1, "0");
-    /* nor does anything before all have enough steps */
-    judge(mark, (double[]){ 9, -1, 1 }, 3, "000");
-    /* nor what a time slice explains */
-    judge(mark, (double[]){ 0.009, 0.001, 0.001 }, 3, "000");
-}
-
-static void a_passing_slowness_is_none(void **state)
-{
-    struct straggler_mark mark[2] = { 0 };
-    double scratch[2];
-
-    (void)state;
-    for (int i = 0; i < 100; i++) {
-        double slow = i % STRAGGLER_STREAK ? 2 : 1;
-
-        straggler_judge((double[]){ slow, 1 }, 2, scratch, mark);
-        assert_false(mark[0].is_slow);
-    }
-    assert_true(STRAGGLER_STEPS + STRAGGLER_STREAK < 20);
-}
-
-static void it_takes_more_than_one_slow_step(void **state)
-{
-    struct straggler_times t = { 0 };
-
-    (void)state;
-    for (int i = 0; i < STRAGGLER_STEPS - 1; i++)
-        straggler_add(&t, 1);
-    assert_float_equal(straggler_median(&t), -1, 0);
-    straggler_add(&t, 50);
-    assert_float_equal(straggler_median(&t), 1, 0);
-    for (int i = 0; i < 1000; i++)
-        straggler_add(&t, 2);
-    assert_float_equal(straggler_median(&t), 2, 0);
-    assert_true(t.n >= STRAGGLER_STEPS);
-}
-
-/* A rank that beats while it saves is not fast by it. */
-static void beats_without_work_are_no_steps(void **state)
-{
-    char dir[] = "/tmp/test_heartbeat_XXXXXX", path[64];
-    struct rank_state rank = { .phase = TRAIN_STEP };
-    struct view_state v;
-
-    (void)state;
-    assert_non_null(mkdtemp(dir));
-    assert_int_equal(view_open(&v, dir, 2, 1, NULL), MUP_OK);
-    for (int i = 0; i < 400; i++) {
-        struct rank_event e = { .rank = i % 2, .kind = HEARTBEAT_BEAT };
-
-        rank.compute_s = 1;
-        view_event(&v, &e, &rank);
-        rank.compute_s = 0;
-        for (int k = 0; k < 2 * (i % 2); k++)
-            view_event(&v, &e, &rank);
-    }
-    assert_float_equal(straggler_median(&v.times[1]), 1, 0);
-    assert_false(v.told[0]);
-    view_close(&v);
-    snprintf(path, sizeof(path), "%s/log", dir);
-    (void)unlink(path);
-    assert_int_equal(rmdir(dir), 0);
-}
-
 /* --- mpirun's output --- */
 
 struct lines {
@@ -749,6 +663,7 @@ int main(void)
         cmocka_unit_test(malformed_lines_are_refused),
         cmocka_unit_test(a_rank_is_followed_from_hello_to_bye),
         cmocka_unit_test(stop_reaches_the_ranks),
+        cmocka_unit_test(stop_reaches_a_rank_that_comes_later),
         cmocka_unit_test(a_supervisor_that_goes_stops_its_ranks),
         cmocka_unit_test(without_a_supervisor_nothing_happens),
         cmocka_unit_test(a_supervisor_that_does_not_read_blocks_nobody),
@@ -761,12 +676,6 @@ int main(void)
         cmocka_unit_test(missing_ranks_are_named),
         cmocka_unit_test(a_bye_is_heard_before_the_rank_has_gone),
         cmocka_unit_test(a_supervisor_that_is_not_there_is_named),
-        cmocka_unit_test(a_rank_above_the_others_is_a_straggler),
-        cmocka_unit_test(one_of_two_is_found),
-        cmocka_unit_test(uniform_slowness_names_none),
-        cmocka_unit_test(a_passing_slowness_is_none),
-        cmocka_unit_test(it_takes_more_than_one_slow_step),
-        cmocka_unit_test(beats_without_work_are_no_steps),
         cmocka_unit_test(tagged_lines_find_their_rank),
         cmocka_unit_test(long_lines_come_in_pieces),
         cmocka_unit_test(mpirun_tells_how_a_rank_ended),

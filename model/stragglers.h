@@ -1,7 +1,7 @@
 /* Which ranks are slower than the others at their own work.  Pure: times in,
  * names out. */
-#ifndef LAUNCHER_STRAGGLERS_H
-#define LAUNCHER_STRAGGLERS_H
+#ifndef MODEL_STRAGGLERS_H
+#define MODEL_STRAGGLERS_H
 
 /* A rank's last steps that are looked at, all of them: one slow step is no
  * slow rank. */

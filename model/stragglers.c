@@ -1,4 +1,4 @@
-#include "launcher/stragglers.h"
+#include "model/stragglers.h"
 
 #include <stdlib.h>
 #include <string.h>
