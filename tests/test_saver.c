@@ -453,6 +453,89 @@ static void a_quota_removes_old_ones_or_skips_the_save(void **state)
     remove_tree(t.dir);
 }
 
+/* A run of one rank with a quota of so many checkpoints, all of one size. */
+static void start_with_quota(struct team *t, struct holding *h, double room,
+                             int64_t every)
+{
+    struct saver_options o = options_of(new_dir(t->dir), 0, 1);
+    double one = 0;
+
+    t->ranks = 1;
+    share_out(h, 1, RANK_0);
+    for (int p = 0; p < h->n; p++)
+        if (!changes(&h->parts[p])) { /* nothing that could be shared */
+            free(h->parts[p].data);
+            h->parts[p--] = h->parts[--h->n];
+        }
+    assert_int_equal(saver_open(&o, &t->savers[0], NULL), MUP_OK);
+    save_well(t, 1, h);
+    stop_savers(t);
+    assert_int_equal(checkpoint_usage(t->dir, &one, NULL), MUP_OK);
+    t->ranks = 1;
+    o.total_bytes = one;
+    o.policy.keep_last = 100;
+    o.policy.keep_every = every;
+    o.policy.quota_bytes = room * one;
+    assert_int_equal(saver_open(&o, &t->savers[0], NULL), MUP_OK);
+}
+
+static void stop_with_quota(struct team *t, struct holding *h)
+{
+    stop_savers(t);
+    drop(h, 1);
+    remove_tree(t->dir);
+}
+
+static void a_quota_spares_what_is_trusted_and_takes_every_last(void **state)
+{
+    struct holding h;
+    struct team t;
+
+    (void)state;
+    start_with_quota(&t, &h, 4.3, 3);
+    for (int64_t step = 2; step <= 9; step++) {
+        saver_trust(t.savers[0], step >= 4 ? 4 : 0);
+        save_well(&t, step, &h);
+        assert_true(stands(t.dir, step - 1));
+        assert_int_equal(stands(t.dir, 4), step >= 4);
+        assert_int_equal(stands(t.dir, 3), step >= 3 && step < 8);
+        assert_int_equal(stands(t.dir, 5), step == 5 || step == 6);
+    }
+    saver_trust(t.savers[0], 8); /* the older one is as any other */
+    save_well(&t, 10, &h);
+    assert_true(!stands(t.dir, 4) && stands(t.dir, 8) && stands(t.dir, 9));
+    stop_with_quota(&t, &h);
+    /* room for two: the trusted one and the one to come */
+    start_with_quota(&t, &h, 2.3, 0);
+    for (int64_t step = 2; step <= 6; step++) {
+        saver_trust(t.savers[0], 2);
+        save_well(&t, step, &h);
+        assert_reads(t.dir, 2, &h, 1);
+        assert_int_equal(count_names(t.dir, "step-"), 2);
+    }
+    stop_with_quota(&t, &h);
+}
+
+static void a_quota_takes_damaged_folders_first(void **state)
+{
+    struct holding h;
+    struct team t;
+
+    (void)state;
+    start_with_quota(&t, &h, 4.3, 0);
+    for (int64_t step = 2; step <= 4; step++)
+        save_well(&t, step, &h);
+    for (int64_t step = 3; step <= 4; step++)
+        assert_int_equal(checkpoint_set_aside(t.dir, step, NULL), MUP_OK);
+    save_well(&t, 5, &h);
+    assert_int_equal(count_names(t.dir, "damaged-step-0000000004"), 1);
+    assert_int_equal(count_names(t.dir, "damaged-"), 1); /* the oldest went */
+    save_well(&t, 6, &h);
+    assert_int_equal(count_names(t.dir, "damaged-"), 0);
+    assert_true(stands(t.dir, 1) && stands(t.dir, 2) && stands(t.dir, 5));
+    stop_with_quota(&t, &h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -468,6 +551,8 @@ int main(void)
         cmocka_unit_test(signals_go_to_the_main_thread),
         cmocka_unit_test(the_policy_decides_what_stays),
         cmocka_unit_test(a_quota_removes_old_ones_or_skips_the_save),
+        cmocka_unit_test(a_quota_spares_what_is_trusted_and_takes_every_last),
+        cmocka_unit_test(a_quota_takes_damaged_folders_first),
     };
 
     return cmocka_run_group_tests_name("saver", tests, NULL, NULL);
