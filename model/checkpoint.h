@@ -7,12 +7,15 @@
  *
  * Chunks hold elements of a tensor by its logical name and its place in the
  * whole tensor, never by the rank that wrote them.  A data file is named after
- * the step that wrote it: a chunk that has not changed since then is not
- * written again, its file is linked into the new folder (link(2)).  So every
+ * the step that wrote it: a chunk that has not changed since the checkpoint
+ * before the last is not written again, its file is linked into the new folder
+ * (link(2)).  With the last one itself nothing is shared: whatever file is
+ * damaged, the newest checkpoint or the one before it can be read.  Every
  * folder is complete by itself, removing one is removing its files, and none
  * can take data away that another needs: there is nothing to count or sweep,
  * whatever moment a crash chooses, and a folder that is copied elsewhere is a
- * checkpoint there.  Where a file system has no links all is written anew.
+ * checkpoint there.  Where a file system has no links, or only one checkpoint
+ * is kept, all is written anew.
  *
  *     checkpoint_list(dir, &steps, &n, &err);
  *     checkpoint_load(dir, steps[0], wants, n_wants, &manifest, &err);

@@ -13,6 +13,7 @@
 #define PREFIX   "step-"
 #define WRITING  ".writing-"
 #define REMOVING ".removing-"
+#define DAMAGED  "damaged-" PREFIX
 
 void checkpoint_path(const char *dir, int64_t step,
                      char out[CHECKPOINT_PATH_BYTES])
@@ -27,20 +28,20 @@ void checkpoint_writing_path(const char *dir, int64_t step,
              dir, step);
 }
 
-/* The step that a name of exactly our form stands for, or 0. */
-static int64_t step_of(const char *name)
+/* The step that a name of exactly this form stands for, or 0. */
+static int64_t step_of(const char *name, const char *form)
 {
-    size_t prefix = strlen(PREFIX), digits;
+    size_t prefix = strlen(form), digits;
     char back[64];
     int64_t step;
 
-    if (strncmp(name, PREFIX, prefix) != 0)
+    if (strncmp(name, form, prefix) != 0)
         return 0;
     digits = strspn(name + prefix, "0123456789");
     if (digits < 10 || digits > 18 || name[prefix + digits])
         return 0;
     step = strtoll(name + prefix, NULL, 10);
-    snprintf(back, sizeof(back), PREFIX "%010" PRId64, step);
+    snprintf(back, sizeof(back), "%s%010" PRId64, form, step);
     return strcmp(name, back) == 0 ? step : 0;
 }
 
@@ -51,8 +52,9 @@ static int newest_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-int checkpoint_list(const char *dir, int64_t **steps, int *n,
-                    struct mup_error *err)
+/* Steps of the folders below dir whose names begin so, newest first. */
+static int list_form(const char *dir, const char *form, int64_t **steps, int *n,
+                     struct mup_error *err)
 {
     DIR *d = opendir(dir);
     struct dirent *entry;
@@ -65,7 +67,7 @@ int checkpoint_list(const char *dir, int64_t **steps, int *n,
                         strerror(errno));
     }
     while (d && ok && (entry = readdir(d))) {
-        int64_t step = step_of(entry->d_name), *grown;
+        int64_t step = step_of(entry->d_name, form), *grown;
 
         if (!step)
             continue;
@@ -86,6 +88,12 @@ int checkpoint_list(const char *dir, int64_t **steps, int *n,
     *steps = list;
     *n = count;
     return MUP_OK;
+}
+
+int checkpoint_list(const char *dir, int64_t **steps, int *n,
+                    struct mup_error *err)
+{
+    return list_form(dir, PREFIX, steps, n, err);
 }
 
 int checkpoint_newest(const char *dir, char *path, size_t bytes,
@@ -163,13 +171,20 @@ int checkpoint_drop(const char *dir, int64_t step, struct mup_error *err)
     return rc ? rc : checkpoint_remove(path, err);
 }
 
+static void damaged_path(const char *dir, int64_t step,
+                         char out[CHECKPOINT_PATH_BYTES])
+{
+    snprintf(out, CHECKPOINT_PATH_BYTES, "%s/" DAMAGED "%010" PRId64, dir,
+             step);
+}
+
 int checkpoint_set_aside(const char *dir, int64_t step, struct mup_error *err)
 {
     char from[CHECKPOINT_PATH_BYTES], to[CHECKPOINT_PATH_BYTES];
     int rc;
 
     checkpoint_path(dir, step, from);
-    snprintf(to, sizeof(to), "%s/damaged-" PREFIX "%010" PRId64, dir, step);
+    damaged_path(dir, step, to);
     rc = checkpoint_remove(to, err);
     if (!rc && rename(from, to) != 0)
         rc = mup_fail(err, MUP_SYSTEM, "cannot rename '%s': %s", from,
@@ -258,31 +273,80 @@ int checkpoint_usage(const char *dir, double *bytes, struct mup_error *err)
     return MUP_OK;
 }
 
+/* Room that is wanted, and what is there. */
+struct room {
+    const char *dir;
+    double bytes, used, quota;
+};
+
+static int is_short(const struct room *r)
+{
+    return r->used + r->bytes > r->quota;
+}
+
+/* Nobody reads what was set aside but people: it goes first. */
+static int clear_damaged(struct room *r, struct mup_error *err)
+{
+    char path[CHECKPOINT_PATH_BYTES];
+    int64_t *steps = NULL;
+    int n = 0;
+    int rc = list_form(r->dir, DAMAGED, &steps, &n, err);
+
+    for (int i = n - 1; !rc && i >= 0 && is_short(r); i--) {
+        damaged_path(r->dir, steps[i], path);
+        rc = checkpoint_remove(path, err);
+        if (!rc) /* anew: a file that others share frees nothing */
+            rc = checkpoint_usage(r->dir, &r->used, err);
+    }
+    free(steps);
+    return rc;
+}
+
+static int clear_sound(struct room *r, const struct checkpoint_policy *policy,
+                       struct mup_error *err)
+{
+    char path[CHECKPOINT_PATH_BYTES];
+    int64_t *steps = NULL;
+    int n = 0;
+    int rc = checkpoint_list(r->dir, &steps, &n, err);
+
+    while (!rc && is_short(r)) {
+        int i = checkpoint_spares(policy, steps, n);
+
+        if (i < 0)
+            break;
+        checkpoint_path(r->dir, steps[i], path);
+        /* the newest does not go in vain */
+        if (i == 0 && r->used - folder_bytes(path) + r->bytes > r->quota)
+            break;
+        rc = checkpoint_drop(r->dir, steps[i], err);
+        memmove(steps + i, steps + i + 1, (size_t)(--n - i) * sizeof(*steps));
+        if (!rc)
+            rc = checkpoint_usage(r->dir, &r->used, err);
+    }
+    free(steps);
+    return rc;
+}
+
 int checkpoint_make_room(const char *dir,
                          const struct checkpoint_policy *policy, double bytes,
                          struct mup_error *err)
 {
-    int64_t *steps = NULL;
-    double used = 0;
-    int n = 0, rc;
+    struct room r = { dir, bytes, 0, policy->quota_bytes };
+    int rc;
 
     if (policy->quota_bytes <= 0)
         return MUP_OK;
-    rc = checkpoint_list(dir, &steps, &n, err);
+    rc = checkpoint_usage(dir, &r.used, err);
     if (!rc)
-        rc = checkpoint_usage(dir, &used, err);
-    for (int i = n - 1; !rc && i > 0 && used + bytes > policy->quota_bytes;
-         i--) {
-        rc = checkpoint_drop(dir, steps[i], err);
-        if (!rc) /* anew: a file that others share frees nothing */
-            rc = checkpoint_usage(dir, &used, err);
-    }
-    free(steps);
-    if (!rc && used + bytes > policy->quota_bytes)
+        rc = clear_damaged(&r, err);
+    if (!rc)
+        rc = clear_sound(&r, policy, err);
+    if (!rc && is_short(&r))
         rc = mup_fail(err, MUP_SYSTEM,
                       "a checkpoint of %.3g GiB beside %.3g GiB in '%s' is "
                       "more than checkpoint.quota_gib %g",
-                      bytes / 1073741824, used / 1073741824, dir,
+                      bytes / 1073741824, r.used / 1073741824, dir,
                       policy->quota_bytes / 1073741824);
     return rc;
 }

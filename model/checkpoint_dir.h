@@ -45,8 +45,9 @@ int checkpoint_retain(const char *dir, const struct checkpoint_policy *policy,
  * not one that is being written; a file that they share counts once. */
 int checkpoint_usage(const char *dir, double *bytes, struct mup_error *err);
 
-/* Remove the oldest checkpoints, but never the newest, until `bytes` more fit
- * into the policy's quota; MUP_SYSTEM if they cannot. */
+/* Remove damaged checkpoints, the oldest first, then those that the policy
+ * needs least (checkpoint_spares), until `bytes` more fit into its quota;
+ * MUP_SYSTEM if they cannot. */
 int checkpoint_make_room(const char *dir,
                          const struct checkpoint_policy *policy, double bytes,
                          struct mup_error *err);

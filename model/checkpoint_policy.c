@@ -144,13 +144,33 @@ int checkpoint_due(const struct checkpoint_policy *policy,
     return 0;
 }
 
+static int is_newest_trusted(const struct checkpoint_policy *policy,
+                             const int64_t *steps, int i)
+{
+    return steps[i] <= policy->trusted &&
+           (i == 0 || steps[i - 1] > policy->trusted);
+}
+
+static int stays_for_ever(const struct checkpoint_policy *policy, int64_t step)
+{
+    return policy->keep_every && step % policy->keep_every == 0;
+}
+
 int checkpoint_keeps(const struct checkpoint_policy *policy,
                      const int64_t *steps, int n, int i)
 {
     assert(i >= 0 && i < n);
-    if (steps[i] <= policy->trusted &&
-        (i == 0 || steps[i - 1] > policy->trusted))
-        return 1;
-    return i < policy->keep_last ||
-           (policy->keep_every && steps[i] % policy->keep_every == 0);
+    return i < policy->keep_last || is_newest_trusted(policy, steps, i) ||
+           stays_for_ever(policy, steps[i]);
+}
+
+int checkpoint_spares(const struct checkpoint_policy *policy,
+                      const int64_t *steps, int n)
+{
+    for (int for_ever = 0; for_ever < 2; for_ever++)
+        for (int i = n - 1; i > 0; i--)
+            if (!is_newest_trusted(policy, steps, i) &&
+                stays_for_ever(policy, steps[i]) == for_ever)
+                return i;
+    return n > 1 ? 0 : -1;
 }

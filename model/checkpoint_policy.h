@@ -44,4 +44,11 @@ double checkpoint_interval_s(double cost_s, double mtbf_s);
 int checkpoint_keeps(const struct checkpoint_policy *policy,
                      const int64_t *steps, int n, int i);
 
+/* Which of steps a quota takes first, -1: none.  The oldest, then the oldest
+ * that `every` keeps; the newest, 0, only where the newest trusted one is all
+ * that is left beside it; the newest trusted one, or the newest of a run
+ * that trusts none, never. */
+int checkpoint_spares(const struct checkpoint_policy *policy,
+                      const int64_t *steps, int n);
+
 #endif

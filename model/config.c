@@ -215,7 +215,8 @@ static const struct field checkpoint_fields[] = {
       "checkpoints that are kept: last N, or last N, every STEPS (these stay "
       "for ever)" },
     { "quota_gib", FIELD_REAL, ROLE_RUN, AT(quota_gib), "0", "[0,1e9]",
-      "GiB that the checkpoints of a run may take, 0 = no limit" },
+      "GiB that the checkpoints of a run may take, 0 = no limit; goes before "
+      "checkpoint.keep and its `every` (docs/formats.md)" },
     { "mtbf_hours", FIELD_REAL, ROLE_RUN, AT(mtbf_hours), "24", "(0,1e6]",
       "hours between failures of the whole job, for checkpoint.every auto" },
     { 0 },

@@ -303,6 +303,8 @@ int run_start_save(struct run *r, struct mup_error *err)
     run_beat(r, TRAIN_CHECKPOINT, 0);
     r->last_save_s = run_now_s();
     snapshot.state = pack_state(r);
+    if (r->trainer.guard && r->is_first) /* a quota asks for it now */
+        saver_trust(r->saver, r->guard.looked);
     rc = saver_start(r->saver, &snapshot, &local);
     json_decref(snapshot.state);
     rc = comm_agree(&r->ranks.all, rc, &local);

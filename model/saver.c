@@ -323,6 +323,7 @@ void saver_close(struct saver *s)
     (void)pthread_join(s->thread, NULL);
     (void)pthread_mutex_destroy(&s->lock);
     (void)pthread_cond_destroy(&s->changed);
+    saved_clear(&s->writer.before);
     saved_clear(&s->writer.last);
     saved_clear(&s->writer.now);
     free(s->parts);

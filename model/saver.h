@@ -57,7 +57,7 @@ enum saver_state {
 
 struct saver_stats {
     int64_t written_bytes, written_chunks;
-    int64_t skipped_chunks;  /* unchanged since the last checkpoint */
+    int64_t skipped_chunks;  /* unchanged since the last but one */
     double stall_s, write_s; /* sums: of copies; of writing and committing */
     double last_stall_s;     /* of the newest checkpoint: its copy */
     double last_cost_s;      /* and with writing it, as if that were lost too:
@@ -92,8 +92,8 @@ void saver_trust(struct saver *s, int64_t step);
  * that the policy does not keep.  In the background. */
 void saver_commit(struct saver *s);
 
-/* The checkpoint stands: the next one may share its files.  Rank 0 is told by
- * its own commit. */
+/* The checkpoint stands: the next but one may share its files.  Rank 0 is told
+ * by its own commit. */
 void saver_accept(struct saver *s);
 
 /* Give up what was started (waits if busy).  note: a sentence for people. */

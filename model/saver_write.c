@@ -29,9 +29,13 @@ void saved_clear(struct saved *s)
 
 void save_accept(struct save_writer *w)
 {
-    saved_clear(&w->last);
+    saved_clear(&w->before);
+    w->before = w->last;
     w->last = w->now;
     memset(&w->now, 0, sizeof(w->now));
+    /* after a return to an earlier step its folder may hold something else */
+    if (w->before.step >= w->last.step)
+        saved_clear(&w->before);
 }
 
 /* --- bytes --- */
@@ -129,7 +133,7 @@ static int cut(struct save_writer *w, int64_t step,
         total += pieces(parts[p].count);
     now.chunks = calloc((size_t)total + 1, sizeof(*now.chunks));
     now.file_of = malloc(((size_t)total + 1) * sizeof(*now.file_of));
-    now.files = calloc((size_t)w->last.n_files + OUTPUTS, sizeof(*now.files));
+    now.files = calloc((size_t)w->before.n_files + OUTPUTS, sizeof(*now.files));
     if (!now.chunks || !now.file_of || !now.files) {
         saved_clear(&now);
         return mup_fail(err, MUP_SYSTEM, "out of memory for a checkpoint");
@@ -157,15 +161,16 @@ static int cut(struct save_writer *w, int64_t step,
     return MUP_OK;
 }
 
-/* Has the last checkpoint the same bytes of the same elements?  A run's parts
+/* Has an older checkpoint the same bytes of the same elements?  A run's parts
  * do not change their order, so that only the same place is looked at. */
-static int unchanged(const struct save_writer *w, int64_t i)
+static int unchanged(const struct saved *now, const struct saved *old,
+                     int64_t i)
 {
-    const struct checkpoint_chunk *a = &w->now.chunks[i], *b;
+    const struct checkpoint_chunk *a = &now->chunks[i], *b;
 
-    if (i >= w->last.n_chunks)
+    if (i >= old->n_chunks)
         return 0;
-    b = &w->last.chunks[i];
+    b = &old->chunks[i];
     return a->hash == b->hash && a->part.first == b->part.first &&
            a->part.count == b->part.count && a->part.dtype == b->part.dtype &&
            !memcmp(a->part.shape, b->part.shape, sizeof(a->part.shape)) &&
@@ -178,7 +183,7 @@ static int link_file(const struct save_writer *w, const char *name)
 {
     char path[CHECKPOINT_PATH_BYTES], from[FILE_BYTES], to[FILE_BYTES];
 
-    checkpoint_path(w->options.dir, w->last.step, path);
+    checkpoint_path(w->options.dir, w->before.step, path);
     snprintf(from, sizeof(from), "%s/%s", path, name);
     checkpoint_writing_path(w->options.dir, w->now.step, path);
     snprintf(to, sizeof(to), "%s/%s", path, name);
@@ -186,43 +191,69 @@ static int link_file(const struct save_writer *w, const char *name)
     return link(from, to) == 0;
 }
 
-/* Take over the files of the last checkpoint whose bytes are at least half in
- * use; less would keep more on the disk than it saves.  The unchanged chunks
- * of such a file are written once more, into a file of their own, which is
- * then in use as a whole: output_of[i] says where chunk i goes. */
+/* Will a checkpoint stand between this one and the one before the last, with
+ * files of its own?  Else these two would follow each other. */
+static int may_share(const struct save_writer *w)
+{
+    const struct saver_options *o = &w->options;
+    char path[CHECKPOINT_PATH_BYTES];
+
+    if (!w->before.step || w->last.step >= w->now.step ||
+        o->policy.keep_last < 2)
+        return 0;
+    /* with less room a quota may take the last one, and leave older ones */
+    if (o->policy.quota_bytes > 0 && o->policy.quota_bytes < 4 * o->total_bytes)
+        return 0;
+    checkpoint_path(o->dir, w->last.step, path);
+    return access(path, F_OK) == 0;
+}
+
+/* Take over the files of the checkpoint before the last whose bytes are at
+ * least half in use; less would keep more on the disk than it saves.
+ * taken[f]: what its file f is now, or -1. */
+static void take_files(struct save_writer *w, const int64_t *used, int *taken)
+{
+    int may = may_share(w);
+
+    for (int f = 0; f < w->before.n_files; f++) {
+        const struct saved_file *file = &w->before.files[f];
+
+        taken[f] = -1;
+        if (may && used[f] && 2 * used[f] >= file->bytes &&
+            link_file(w, file->name)) {
+            taken[f] = w->now.n_files;
+            w->now.files[w->now.n_files] = *file;
+            w->now.files[w->now.n_files++].used = used[f];
+        }
+    }
+}
+
+/* Chunks that can be shared are.  The others that seem to stay, as the last
+ * checkpoint has them too, are written into a file of their own, which is then
+ * in use as a whole: output_of[i] says where chunk i goes. */
 static int share(struct save_writer *w, unsigned char *output_of,
                  struct mup_error *err)
 {
-    int n = w->last.n_files;
-    int64_t *used = calloc((size_t)n + 1, sizeof(*used));
-    int *taken = malloc(((size_t)n + 1) * sizeof(*taken));
+    const struct saved *before = &w->before;
+    struct saved *now = &w->now;
+    int64_t *used = calloc((size_t)before->n_files + 1, sizeof(*used));
+    int *taken = malloc(((size_t)before->n_files + 1) * sizeof(*taken));
 
     if (!used || !taken) {
         free(used);
         free(taken);
         return mup_fail(err, MUP_SYSTEM, "out of memory for a checkpoint");
     }
-    for (int64_t i = 0; i < w->now.n_chunks; i++)
-        if (unchanged(w, i))
-            used[w->last.file_of[i]] +=
-                checkpoint_part_bytes(&w->now.chunks[i].part);
-    for (int f = 0; f < n; f++) {
-        const struct saved_file *file = &w->last.files[f];
-
-        taken[f] = -1;
-        if (used[f] && 2 * used[f] >= file->bytes && link_file(w, file->name)) {
-            taken[f] = w->now.n_files;
-            w->now.files[w->now.n_files] = *file;
-            w->now.files[w->now.n_files++].used = used[f];
-        }
-    }
-    for (int64_t i = 0; i < w->now.n_chunks; i++) {
-        int same = unchanged(w, i);
-
-        output_of[i] = same ? STILL : CHANGING;
-        if (same && taken[w->last.file_of[i]] >= 0) {
-            w->now.file_of[i] = taken[w->last.file_of[i]];
-            w->now.chunks[i].offset = w->last.chunks[i].offset;
+    for (int64_t i = 0; i < now->n_chunks; i++)
+        if (unchanged(now, before, i))
+            used[before->file_of[i]] +=
+                checkpoint_part_bytes(&now->chunks[i].part);
+    take_files(w, used, taken);
+    for (int64_t i = 0; i < now->n_chunks; i++) {
+        output_of[i] = unchanged(now, &w->last, i) ? STILL : CHANGING;
+        if (unchanged(now, before, i) && taken[before->file_of[i]] >= 0) {
+            now->file_of[i] = taken[before->file_of[i]];
+            now->chunks[i].offset = before->chunks[i].offset;
             w->skipped_chunks++;
         }
     }

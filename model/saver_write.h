@@ -30,13 +30,18 @@ struct saved {
 
 void saved_clear(struct saved *s);
 
-/* State of a rank's writing across checkpoints. */
+/* State of a rank's writing across checkpoints.
+ *
+ * Files are shared with the checkpoint before the last, never with the last:
+ * two that follow each other have no file in common, so that no damage to one
+ * file takes both. */
 struct save_writer {
     struct saver_options options;
-    struct saved last; /* in the newest checkpoint that stands */
-    struct saved now;  /* in the one that is being made */
-    int64_t writes;    /* calls of write(2) */
-    int64_t bytes;     /* that they wrote */
+    struct saved before; /* in the one before; an earlier step or nothing */
+    struct saved last;   /* in the newest checkpoint that stands */
+    struct saved now;    /* in the one that is being made */
+    int64_t writes;      /* calls of write(2) */
+    int64_t bytes;       /* that they wrote */
     int64_t written_chunks, skipped_chunks;
 };
 
@@ -50,7 +55,7 @@ int save_parts(struct save_writer *w, int64_t step,
 int save_commit(struct save_writer *w, int64_t step, const char *state,
                 struct mup_error *err);
 
-/* now becomes last. */
+/* now becomes last, last becomes before. */
 void save_accept(struct save_writer *w);
 
 #endif

@@ -190,6 +190,39 @@ static void the_newest_that_is_trusted_is_kept_too(void **state)
         assert_int_equal(checkpoint_keeps(&p, steps, 7, i), i < 2);
 }
 
+/* In which order a quota takes them. */
+static void check_order(const struct checkpoint_policy *p, const int *order)
+{
+    int64_t steps[] = { 1300, 1200, 1100, 1000, 900, 500, 100 };
+    int n = 7, i;
+
+    while ((i = checkpoint_spares(p, steps, n)) >= 0) {
+        assert_int_equal(steps[i], *order++);
+        memmove(steps + i, steps + i + 1, (size_t)(--n - i) * sizeof(*steps));
+    }
+    assert_int_equal(*order, 0);
+    assert_int_equal(n, 1);
+}
+
+static void a_quota_takes_what_is_needed_least(void **state)
+{
+    static const int none[] = { 100, 500, 900, 1000, 1100, 1200, 0 };
+    static const int every[] = { 100, 900, 1100, 1200, 500, 1000, 0 };
+    static const int trusted[] = { 100, 1100, 1200, 500, 1000, 1300, 0 };
+    struct checkpoint_policy p;
+
+    (void)state;
+    assert_int_equal(parse("0", "last 2", &p, NULL), MUP_OK);
+    check_order(&p, none);
+    assert_int_equal(parse("0", "last 2, every 500", &p, NULL), MUP_OK);
+    check_order(&p, every);
+    p.trusted = 999;
+    check_order(&p, trusted);
+    p.trusted = 1300;
+    check_order(&p, every);
+    assert_int_equal(checkpoint_spares(&p, NULL, 0), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +233,7 @@ int main(void)
         cmocka_unit_test(no_other_interval_loses_less_time),
         cmocka_unit_test(the_newest_and_every_so_many_steps_are_kept),
         cmocka_unit_test(the_newest_that_is_trusted_is_kept_too),
+        cmocka_unit_test(a_quota_takes_what_is_needed_least),
     };
 
     return cmocka_run_group_tests_name("checkpoint_policy", tests, NULL, NULL);

@@ -76,13 +76,13 @@ static int64_t sum_written(const struct team *t)
     return n;
 }
 
-/* "frozen" is not half of what a rank holds: the first save that finds it
- * unchanged moves it to a file of its own, the ones after share that. */
+/* "frozen" is not half of what a rank holds: a save that finds it unchanged
+ * moves it to a file of its own, and the next but one shares that. */
 static void what_does_not_change_is_not_written_again(void **state)
 {
     struct holding h[2], all;
     struct saver_stats stats;
-    int64_t written[5] = { 0 };
+    int64_t written[6] = { 0 };
     double one, three;
     struct stat info;
     char file[1500];
@@ -93,37 +93,162 @@ static void what_does_not_change_is_not_written_again(void **state)
     share_out(h, 2, BY_ROWS);
     share_out(&all, 1, RANK_0);
     start_savers(&t, 2);
-    for (int64_t step = 1; step <= 4; step++) {
+    for (int64_t step = 1; step <= 5; step++) {
         save_well(&t, step, h);
         written[step] = sum_written(&t);
     }
     assert_int_equal(written[2] - written[1], written[1]);
-    assert_int_equal(written[3] - written[2], written[1] - 2);
+    assert_int_equal(written[3] - written[2], written[1]);
     assert_int_equal(written[4] - written[3], written[1] - 2);
+    assert_int_equal(written[5] - written[4], written[1] - 2);
     stats = saver_stats(t.savers[1]);
     assert_int_equal(stats.skipped_chunks, 2);
     assert_true(stats.stall_s > 0 && stats.write_s > stats.last_cost_s);
-    /* the same file in steps 2, 3 and 4 (the policy keeps three) */
+    /* the same file in steps 3 and 5 (the policy keeps three) */
     snprintf(file, sizeof(file),
-             "%s/step-0000000004/rank-0001-0000000002-still.bin", t.dir);
+             "%s/step-0000000005/rank-0001-0000000003-still.bin", t.dir);
     assert_int_equal(stat(file, &info), 0);
-    assert_int_equal(info.st_nlink, 3);
+    assert_int_equal(info.st_nlink, 2);
     /* it takes its room once ("frozen" has 4032 bytes) */
     assert_int_equal(checkpoint_usage(t.dir, &three, NULL), MUP_OK);
     /* and no checkpoint needs another */
-    for (int64_t step = 2; step <= 3; step++)
+    for (int64_t step = 3; step <= 4; step++)
         assert_int_equal(checkpoint_drop(t.dir, step, NULL), MUP_OK);
     assert_int_equal(checkpoint_usage(t.dir, &one, NULL), MUP_OK);
     /* up to the digits of three manifests */
-    assert_float_equal(three, 3 * one - 2 * 4032, 100);
-    assert_reads(t.dir, 4, &all, 1);
-    save_well(&t, 5, h);
-    assert_int_equal(checkpoint_drop(t.dir, 4, NULL), MUP_OK);
+    assert_float_equal(three, 3 * one - 4032, 100);
     assert_reads(t.dir, 5, &all, 1);
+    save_well(&t, 6, h);
+    assert_int_equal(checkpoint_drop(t.dir, 5, NULL), MUP_OK);
+    assert_reads(t.dir, 6, &all, 1);
     stop_savers(&t);
     drop(h, 2);
     drop(&all, 1);
     remove_tree(t.dir);
+}
+
+/* Chunks that each of six saves writes, of a run that changes nothing. */
+static void save_the_same(int64_t keep_last, double quota_bytes, int64_t *wrote)
+{
+    struct holding h;
+    struct team t = { .ranks = 1 };
+    struct saver_options o = options_of(new_dir(t.dir), 0, 1);
+    int64_t before = 0;
+
+    share_out(&h, 1, RANK_0);
+    fill(&h, 1);
+    o.policy.keep_last = keep_last;
+    o.policy.quota_bytes = quota_bytes;
+    assert_int_equal(saver_open(&o, &t.savers[0], NULL), MUP_OK);
+    for (int64_t step = 1; step <= 6; step++) {
+        assert_int_equal(save_all(&t, step, &h, NULL), SAVER_COMMITTED);
+        wrote[step - 1] = sum_written(&t) - before;
+        before += wrote[step - 1];
+    }
+    stop_savers(&t);
+    drop(&h, 1);
+    remove_tree(t.dir);
+}
+
+static void the_third_save_of_the_same_writes_nothing(void **state)
+{
+    int64_t wrote[6];
+
+    (void)state;
+    save_the_same(2, 0, wrote);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(wrote[i], i < 2 ? N_TENSORS : 0);
+    /* where the one in between does not stay all is written */
+    save_the_same(1, 0, wrote);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(wrote[i], N_TENSORS);
+    save_the_same(2, 3.5 * (1 << 14), wrote);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(wrote[i], N_TENSORS);
+}
+
+static void flip_a_bit(const char *folder, const char *name)
+{
+    char path[CHECKPOINT_PATH_BYTES + 300];
+    FILE *f;
+    int byte;
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 100, SEEK_SET), 0);
+    byte = fgetc(f);
+    assert_int_equal(fseek(f, 100, SEEK_SET), 0);
+    assert_int_equal(fputc(byte ^ 4, f), byte ^ 4);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void damage_to_any_one_file_leaves_the_one_before(void **state)
+{
+    struct holding h[2], all;
+    char folder[CHECKPOINT_PATH_BYTES];
+    struct dirent *entry;
+    struct team t;
+    int files = 0;
+    DIR *d;
+
+    (void)state;
+    new_dir(t.dir);
+    share_out(h, 2, BY_ROWS);
+    share_out(&all, 1, RANK_0);
+    start_savers(&t, 2);
+    for (int64_t step = 1; step <= 6; step++)
+        save_well(&t, step, h);
+    stop_savers(&t);
+    checkpoint_path(t.dir, 6, folder);
+    d = opendir(folder);
+    assert_non_null(d);
+    while ((entry = readdir(d))) {
+        json_t *m = NULL;
+
+        if (entry->d_name[0] == '.')
+            continue;
+        flip_a_bit(folder, entry->d_name);
+        assert_int_equal(checkpoint_load(t.dir, 6, all.parts, all.n, &m, NULL),
+                         MUP_CORRUPT);
+        assert_reads(t.dir, 5, &all, 1);
+        flip_a_bit(folder, entry->d_name); /* back */
+        assert_reads(t.dir, 6, &all, 1);
+        files++;
+    }
+    (void)closedir(d);
+    assert_int_equal(files, 5); /* two a rank, and the manifest */
+    drop(h, 2);
+    drop(&all, 1);
+    remove_tree(t.dir);
+}
+
+/* Back to step 2 after a finding: steps 3, 4, ... come again. */
+static void after_a_return_nothing_stale_is_shared(void **state)
+{
+    static const int64_t again[] = { 3, 4, 5, 6, 7 };
+    struct holding h;
+    struct team t;
+
+    (void)state;
+    new_dir(t.dir);
+    share_out(&h, 1, RANK_0);
+    for (int leap = 0; leap < 3; leap++) { /* or not the same steps */
+        start_savers(&t, 1);
+        for (int64_t step = 1; step <= 4; step++)
+            save_well(&t, step, &h);
+        for (int64_t step = 3; step <= 4; step++)
+            assert_int_equal(checkpoint_set_aside(t.dir, step, NULL), MUP_OK);
+        for (int i = leap; i < 5; i++) {
+            save_well(&t, again[i], &h);
+            assert_reads(t.dir, again[i], &h, 1);
+            if (i > leap)
+                assert_reads(t.dir, again[i - 1], &h, 1);
+        }
+        stop_savers(&t);
+        remove_tree(t.dir);
+    }
+    drop(&h, 1);
 }
 
 static void a_file_that_cannot_be_shared_is_written_anew(void **state)
@@ -453,11 +578,97 @@ static void a_quota_removes_old_ones_or_skips_the_save(void **state)
     remove_tree(t.dir);
 }
 
+/* A run of one rank with a quota of so many checkpoints, all of one size. */
+static void start_with_quota(struct team *t, struct holding *h, double room,
+                             int64_t every)
+{
+    struct saver_options o = options_of(new_dir(t->dir), 0, 1);
+    double one = 0;
+
+    t->ranks = 1;
+    share_out(h, 1, RANK_0);
+    for (int p = 0; p < h->n; p++)
+        if (!changes(&h->parts[p])) { /* nothing that could be shared */
+            free(h->parts[p].data);
+            h->parts[p--] = h->parts[--h->n];
+        }
+    assert_int_equal(saver_open(&o, &t->savers[0], NULL), MUP_OK);
+    save_well(t, 1, h);
+    stop_savers(t);
+    assert_int_equal(checkpoint_usage(t->dir, &one, NULL), MUP_OK);
+    t->ranks = 1;
+    o.total_bytes = one;
+    o.policy.keep_last = 100;
+    o.policy.keep_every = every;
+    o.policy.quota_bytes = room * one;
+    assert_int_equal(saver_open(&o, &t->savers[0], NULL), MUP_OK);
+}
+
+static void stop_with_quota(struct team *t, struct holding *h)
+{
+    stop_savers(t);
+    drop(h, 1);
+    remove_tree(t->dir);
+}
+
+static void a_quota_spares_what_is_trusted_and_takes_every_last(void **state)
+{
+    struct holding h;
+    struct team t;
+
+    (void)state;
+    start_with_quota(&t, &h, 4.3, 3);
+    for (int64_t step = 2; step <= 9; step++) {
+        saver_trust(t.savers[0], step >= 4 ? 4 : 0);
+        save_well(&t, step, &h);
+        assert_true(stands(t.dir, step - 1));
+        assert_int_equal(stands(t.dir, 4), step >= 4);
+        assert_int_equal(stands(t.dir, 3), step >= 3 && step < 8);
+        assert_int_equal(stands(t.dir, 5), step == 5 || step == 6);
+    }
+    saver_trust(t.savers[0], 8); /* the older one is as any other */
+    save_well(&t, 10, &h);
+    assert_true(!stands(t.dir, 4) && stands(t.dir, 8) && stands(t.dir, 9));
+    stop_with_quota(&t, &h);
+    /* room for two: the trusted one and the one to come */
+    start_with_quota(&t, &h, 2.3, 0);
+    for (int64_t step = 2; step <= 6; step++) {
+        saver_trust(t.savers[0], 2);
+        save_well(&t, step, &h);
+        assert_reads(t.dir, 2, &h, 1);
+        assert_int_equal(count_names(t.dir, "step-"), 2);
+    }
+    stop_with_quota(&t, &h);
+}
+
+static void a_quota_takes_damaged_folders_first(void **state)
+{
+    struct holding h;
+    struct team t;
+
+    (void)state;
+    start_with_quota(&t, &h, 4.3, 0);
+    for (int64_t step = 2; step <= 4; step++)
+        save_well(&t, step, &h);
+    for (int64_t step = 3; step <= 4; step++)
+        assert_int_equal(checkpoint_set_aside(t.dir, step, NULL), MUP_OK);
+    save_well(&t, 5, &h);
+    assert_int_equal(count_names(t.dir, "damaged-step-0000000004"), 1);
+    assert_int_equal(count_names(t.dir, "damaged-"), 1); /* the oldest went */
+    save_well(&t, 6, &h);
+    assert_int_equal(count_names(t.dir, "damaged-"), 0);
+    assert_true(stands(t.dir, 1) && stands(t.dir, 2) && stands(t.dir, 5));
+    stop_with_quota(&t, &h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_snapshot_is_what_was_there_when_saving_began),
         cmocka_unit_test(what_does_not_change_is_not_written_again),
+        cmocka_unit_test(the_third_save_of_the_same_writes_nothing),
+        cmocka_unit_test(damage_to_any_one_file_leaves_the_one_before),
+        cmocka_unit_test(after_a_return_nothing_stale_is_shared),
         cmocka_unit_test(a_file_that_cannot_be_shared_is_written_anew),
         cmocka_unit_test(a_step_is_saved_again_over_itself),
         cmocka_unit_test(each_write_may_fail_and_the_older_one_stands),
@@ -468,6 +679,8 @@ int main(void)
         cmocka_unit_test(signals_go_to_the_main_thread),
         cmocka_unit_test(the_policy_decides_what_stays),
         cmocka_unit_test(a_quota_removes_old_ones_or_skips_the_save),
+        cmocka_unit_test(a_quota_spares_what_is_trusted_and_takes_every_last),
+        cmocka_unit_test(a_quota_takes_damaged_folders_first),
     };
 
     return cmocka_run_group_tests_name("saver", tests, NULL, NULL);

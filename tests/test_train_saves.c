@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -201,6 +202,54 @@ static void a_quota_too_small_for_one_is_refused_at_the_start(void **state)
     remove_tree(dir);
 }
 
+static int count_lines(const char *dir, const char *what)
+{
+    char path[100], line[4096];
+    FILE *f;
+    int n = 0;
+
+    snprintf(path, sizeof(path), "%s/events.jsonl", dir);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f))
+        n += strstr(line, what) != NULL;
+    (void)fclose(f);
+    return n;
+}
+
+/* With room for two checkpoints and a look every fourth save. */
+static void a_small_quota_leaves_one_to_go_back_to(void **state)
+{
+    struct run_config c = small_config();
+    struct train_result result;
+    struct mup_error err = { 0 };
+    char dir[] = "/tmp/mutransfer-test-XXXXXX";
+    char checkpoints[64];
+    double one = 0;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(checkpoints, sizeof(checkpoints), "%s/checkpoints", dir);
+    snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "0");
+    assert_int_equal(train_run(&c, dir, NULL, &result, &err), MUP_OK);
+    assert_int_equal(checkpoint_usage(checkpoints, &one, &err), MUP_OK);
+    remove_tree(dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "5");
+    snprintf(c.drill.flip, sizeof(c.drill.flip),
+             "rank 0 step 40 compute embed bit 22");
+    c.checkpoint.quota_gib = 2.3 * one / 1073741824;
+    c.run.verify_every = 20;
+    c.train.steps = 45;
+    if (train_run(&c, dir, NULL, &result, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(count_lines(dir, "\"corruption\""), 1);
+    assert_int_equal(count_lines(dir, "\"start\""), 1);
+    assert_int_equal(count_lines(dir, "\"resume\""), 1);
+    assert_int_equal(count_lines(dir, "\"done\""), 1);
+    remove_tree(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +257,7 @@ int main(void)
         cmocka_unit_test(checkpoints_that_are_gone_are_asked_for),
         cmocka_unit_test(one_failed_save_is_a_note_and_two_are_an_error),
         cmocka_unit_test(a_quota_too_small_for_one_is_refused_at_the_start),
+        cmocka_unit_test(a_small_quota_leaves_one_to_go_back_to),
     };
 
     return cmocka_run_group_tests_name("train_saves", tests, NULL, NULL);
