@@ -496,6 +496,9 @@ static void check_all(int variant, const char *backend,
  * gradients.  Roundings then grow: two runs of one rank with other
  * micro-batches are as far apart after 50 steps. */
 static const double single[2] = { 1e-6, 1e-4 };
+/* Products of other numbers of rows have other last bits here, on which a
+ * routing decision may hang in the long run. */
+static const double fast[2] = { 1e-6, 1e-3 };
 /* Double leaves no room for a term that is wrong by a little. */
 static const double twice[2] = { 1e-13, 1e-9 };
 
@@ -523,7 +526,7 @@ static void the_fast_backend_too(void **state)
     (void)state;
     if (!has_mpi())
         skip();
-    check_all(EVERYTHING, "fast", single);
+    check_all(EVERYTHING, "fast", fast);
 }
 
 int main(int argc, char **argv)

@@ -718,6 +718,9 @@ static void a_save_that_fails_on_one_rank_is_told_with_its_reason(void **state)
     (void)state;
     remove_tree(dir);
     o.dir = new_dir(dir);
+    o.stop = 4; /* so that no other save is on its way when the disk fills */
+    assert_int_equal(run(&o).status, MUP_STOPPED);
+    o.stop = 0;
     o.disk = "full 1 5 8";
     a = finish(&o);
     assert_true(a.val_loss == whole.val_loss);
