@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* sync_file_range */
 #include "model/saver_write.h"
 
 #include <errno.h>
@@ -290,6 +291,10 @@ static int write_output(struct save_writer *w, const unsigned char *output_of,
         cause = write_fully(w, fd, c->part.data,
                             (size_t)checkpoint_part_bytes(&c->part),
                             (off_t)c->offset);
+        /* the disk begins while the next chunk is copied; fsync checks */
+        (void)sync_file_range(fd, (off_t)c->offset,
+                              (off_t)checkpoint_part_bytes(&c->part),
+                              SYNC_FILE_RANGE_WRITE);
         w->written_chunks++;
     }
     if (fd < 0)

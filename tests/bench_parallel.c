@@ -171,7 +171,7 @@ static int bench_ranks(int64_t width)
 {
     static const char *const names[] = { "", "", "data 2", "expert 2",
                                          "tensor 2" };
-    double times[WAYS][ROUNDS], wait[WAYS][ROUNDS], hidden[ROUNDS];
+    double times[WAYS][ROUNDS], wait[WAYS][ROUNDS], alone[ROUNDS];
     struct sample s[WAYS];
 
     for (int i = 0; i < ROUNDS; i++)
@@ -181,10 +181,11 @@ static int bench_ranks(int64_t width)
             times[way][i] = s[ONE].step_s / s[way].step_s;
             wait[way][i] = s[way].wait_s / s[way].step_s;
             if (way == DATA)
-                hidden[i] = 1 - s[way].wait_s / s[way].messages_s;
+                alone[i] = s[way].messages_s / s[way].step_s;
         }
     printf("width %lld  one rank: %.3f s a step, %.0f GFLOP/s; two processes "
-           "that do not talk do %.2f times as much\n",
+           "that do not talk do %.2f times as much\n"
+           "  (waiting is for the slower rank too, and for sums of the norm)\n",
            (long long)width, s[ONE].step_s, s[ONE].gflops,
            2 * median(times[TWO_APART], ROUNDS));
     for (int way = DATA; way < WAYS; way++) {
@@ -195,8 +196,8 @@ static int bench_ranks(int64_t width)
                    (2 * median(times[TWO_APART], ROUNDS)),
                100 * median(wait[way], ROUNDS), s[way].sent_mb);
         if (way == DATA)
-            printf("; %.0f %% of the messages' own time hidden",
-                   100 * median(hidden, ROUNDS));
+            printf("; gradients and weights alone take %.1f %% of a step",
+                   100 * median(alone, ROUNDS));
         printf("\n");
     }
     (void)fflush(stdout);
