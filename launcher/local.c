@@ -16,6 +16,7 @@
 #include "launcher/tagged.h"
 #include "launcher/terminal.h"
 #include "launcher/units.h"
+#include "model/clock.h"
 #include "model/comm.h"
 #include "model/file.h"
 #include "sweep/pool.h"

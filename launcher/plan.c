@@ -10,6 +10,7 @@
 #include "launcher/json.h"
 #include "launcher/terminal.h"
 #include "launcher/units.h"
+#include "model/clock.h"
 #include "model/train.h"
 #include "model/trainer.h"
 #include "sweep/sampler.h"

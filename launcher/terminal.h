@@ -26,7 +26,4 @@ void terminal_note(struct terminal *t, const char *format, ...)
 /* Remove the progress line. */
 void terminal_clear(struct terminal *t);
 
-/* Seconds of the monotonic clock. */
-double clock_s(void);
-
 #endif

@@ -12,6 +12,7 @@
 #include "launcher/units.h"
 #include "launcher/verbs.h"
 #include "model/backend.h"
+#include "model/clock.h"
 #include "model/comm.h"
 
 static const struct option options[] = {

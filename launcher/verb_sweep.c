@@ -10,6 +10,7 @@
 #include "launcher/terminal.h"
 #include "launcher/units.h"
 #include "launcher/verbs.h"
+#include "model/clock.h"
 
 static const struct option options[] = {
     { "output", 'o', "DIR", "folder of the sweep (runs/<name of the file>)" },

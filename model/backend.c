@@ -123,6 +123,13 @@ struct view view_rows(const struct backend *be, struct view x, int64_t first,
     return x;
 }
 
+void *view_at(const struct backend *be, struct view x, int64_t element)
+{
+    size_t skip = (size_t)element * dtype_bytes(be->dtype);
+
+    return x.data ? (char *)x.data + skip : NULL;
+}
+
 struct view view_of(void *data, int64_t rows, int64_t cols)
 {
     return (struct view){ data, rows, cols, cols };

@@ -255,6 +255,8 @@ size_t dtype_bytes(int dtype);
 /* Rows [first, first+rows) of x. */
 struct view view_rows(const struct backend *be, struct view x, int64_t first,
                       int64_t rows);
+/* Element number `element` of a contiguous x; NULL where x has no data. */
+void *view_at(const struct backend *be, struct view x, int64_t element);
 /* A contiguous (rows, cols) view of data. */
 struct view view_of(void *data, int64_t rows, int64_t cols);
 

@@ -9,6 +9,7 @@
  * Roll call: a rank that has waited for a while says so to all others, in
  * notes of (group, call) on a communicator of their own.  When a deadline
  * passes, the ranks that neither arrived nor wait elsewhere are to blame. */
+#include "model/clock.h"
 #include "model/comm_ops.h"
 
 #ifndef HAVE_MPI
@@ -41,7 +42,6 @@ int comm_has_mpi(void)
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define NOTE_AFTER_S 2.0 /* or a quarter of the deadline */
 #define NOTE_TAG     7
@@ -89,14 +89,6 @@ struct mpi {
     MPI_Request *sending; /* one a world rank */
     int n_groups;
 };
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static MPI_Datatype mpi_type(int type)
 {
@@ -201,7 +193,7 @@ static void poll(struct comm *c, struct slot *s)
 {
     struct comm_world *w = c->world;
     struct group *g = c->impl;
-    double start = now_s(), note_s = NOTE_AFTER_S, elapsed = 0;
+    double start = clock_s(), note_s = NOTE_AFTER_S, elapsed = 0;
     int done = 0, noted = 0, rc;
 
     if (note_s > w->deadline_s / 4)
@@ -213,7 +205,7 @@ static void poll(struct comm *c, struct slot *s)
         if (done || spins < SPINS)
             continue;
         (void)sched_yield();
-        elapsed = now_s() - start;
+        elapsed = clock_s() - start;
         if (elapsed > note_s && !noted) {
             send_note(w, g->id, s->call);
             noted = 1;
@@ -223,7 +215,7 @@ static void poll(struct comm *c, struct slot *s)
         if (elapsed > w->deadline_s)
             blame(c, s->call);
     }
-    w->stats.wait_s += now_s() - start;
+    w->stats.wait_s += clock_s() - start;
     if (noted && !w->status)
         send_note(w, 0, 0);
 }
@@ -666,10 +658,10 @@ static void mpi_close(struct comm_world *w)
     struct mpi *m = w->impl;
     MPI_Request request;
     int done = 0;
-    double start = now_s();
+    double start = clock_s();
 
     if (!w->status && !MPI_Ibarrier(m->notes, &request)) {
-        while (!done && now_s() - start < CLOSE_S) {
+        while (!done && clock_s() - start < CLOSE_S) {
             read_notes(w);
             if (MPI_Test(&request, &done, MPI_STATUS_IGNORE))
                 break;

@@ -247,8 +247,7 @@ static const struct field drill_fields[] = {
       "rank R ms M: the rank sleeps so long in every step" },
     { "flip", FIELD_TEXT, ROLE_RUN, AT(flip), "", "",
       "rank R step S weight|m|v|grad|compute|copy TENSOR bit B: one bit "
-      "changes "
-      "in memory (docs/faults.md)" },
+      "changes in memory (docs/faults.md)" },
     { "fail_write", FIELD_TEXT, ROLE_RUN, AT(fail_write), "", "",
       "rank R write N: the N-th write of a checkpoint fails" },
     { "fill_disk", FIELD_TEXT, ROLE_RUN, AT(fill_disk), "", "",

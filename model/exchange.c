@@ -57,7 +57,6 @@ static void exchange(struct model *m, const struct block_state *s,
                      struct view tokens, struct view experts, int back)
 {
     struct comm *c = &m->ranks->expert;
-    int type = m->be->dtype == DTYPE_F64 ? COMM_F64 : COMM_F32;
     int64_t slots = (m->E + c->size - 1) / c->size;
 
     for (int64_t x = 0; x < slots; x++) {
@@ -66,11 +65,11 @@ static void exchange(struct model *m, const struct block_state *s,
                                            r.send_count, r.send_first };
 
         if (back)
-            comm_all_to_all(c, tokens.data, experts.data, &reverse, type,
-                            &m->exchange[x]);
+            comm_all_to_all(c, tokens.data, experts.data, &reverse,
+                            model_comm_type(m), &m->exchange[x]);
         else
-            comm_all_to_all(c, experts.data, tokens.data, &r, type,
-                            &m->exchange[x]);
+            comm_all_to_all(c, experts.data, tokens.data, &r,
+                            model_comm_type(m), &m->exchange[x]);
     }
     for (int64_t x = 0; x < slots; x++)
         comm_wait(c, &m->exchange[x]);

@@ -24,12 +24,6 @@ const char *guard_by_name(int by)
 
 /* --- what is sealed --- */
 
-static const void *at(const struct guard *g, struct view all, int64_t element)
-{
-    return (const char *)all.data +
-           (size_t)element * dtype_bytes(g->model->be->dtype);
-}
-
 /* Tensors bucket by bucket: their gradients, and the weights in that order. */
 static int add_tensors(struct guard *g, struct mup_error *err)
 {
@@ -46,14 +40,15 @@ static int add_tensors(struct guard *g, struct mup_error *err)
             g->experts = g->weight.n;
         for (int i = 0; !rc && i < m->params.n; i++) {
             const struct param *p = &m->params.list[i];
-            struct seal_range r = { at(g, m->all_weights, p->first), element, i,
-                                    0, p->count };
+            struct seal_range r = { view_at(g->model->be, m->all_weights,
+                                            p->first),
+                                    element, i, 0, p->count };
 
             if (p->is_expert != bucket->is_expert || p->first < bucket->first ||
                 p->first >= bucket->first + bucket->count)
                 continue;
             rc = seals_add(&g->weight, &r, err);
-            r.data = at(g, m->all_grads, p->first);
+            r.data = view_at(g->model->be, m->all_grads, p->first);
             if (!rc)
                 rc = seals_add(&g->grad, &r, err);
         }
@@ -77,20 +72,21 @@ static int add_pieces(struct guard *g, struct mup_error *err)
 
     for (int i = 0; !rc && i < z->n_pieces; i++) {
         const struct zero_piece *p = &z->piece[i];
-        struct seal_range r = { at(g, g->optimizer->moment, p->state),
-                                dtype_bytes(m->be->dtype), p->param, p->offset,
-                                p->count };
+        struct seal_range r = {
+            view_at(g->model->be, g->optimizer->moment, p->state),
+            dtype_bytes(m->be->dtype), p->param, p->offset, p->count
+        };
 
         rc = seals_add(&g->m, &r, err);
-        r.data = at(g, z->grads, p->state);
+        r.data = view_at(g->model->be, z->grads, p->state);
         if (!rc)
             rc = seals_add(&g->share, &r, err);
-        r.data = at(g, m->all_weights, p->first);
+        r.data = view_at(g->model->be, m->all_weights, p->first);
         if (!rc && m->ranks->all.size > 1)
             rc = seals_add(&g->own, &r, err);
         if (p->second < 0)
             continue;
-        r.data = at(g, g->optimizer->variance, p->second);
+        r.data = view_at(g->model->be, g->optimizer->variance, p->second);
         if (!rc)
             rc = seals_add(&g->v, &r, err);
     }

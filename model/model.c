@@ -190,9 +190,8 @@ static void slice(const struct model *m, struct view all, struct view *out)
 {
     for (int i = 0; i < m->params.n; i++) {
         const struct param *p = &m->params.list[i];
-        size_t at = (size_t)p->first * dtype_bytes(m->be->dtype);
 
-        out[i] = view_of(all.data ? (char *)all.data + at : NULL,
+        out[i] = view_of(view_at(m->be, all, p->first),
                          p->box.extent[0] * p->box.extent[1], p->box.extent[2]);
     }
 }
@@ -277,10 +276,7 @@ void model_initialise(struct model *m)
             double one = p->ones;
 
             for (int64_t j = 0; j < p->count; j++)
-                ops->upload(m->be,
-                            (char *)m->weight[i].data +
-                                (size_t)j * dtype_bytes(m->be->dtype),
-                            &one, 1);
+                ops->upload(m->be, view_at(m->be, m->weight[i], j), &one, 1);
         } else if (p->init_std > 0) {
             initialise_normal(m, p, m->weight[i]);
         } else {
@@ -365,10 +361,15 @@ static void product_grouped(const struct model *m, int param, struct view y,
                              offset, m->X, m->params.list[param].forward, 0);
 }
 
+int model_comm_type(const struct model *m)
+{
+    return m->be->dtype == DTYPE_F64 ? COMM_F64 : COMM_F32;
+}
+
 void block_sum(const struct model *m, struct view x)
 {
     comm_all_reduce(&m->ranks->tensor, x.data, x.rows * x.cols,
-                    m->be->dtype == DTYPE_F64 ? COMM_F64 : COMM_F32);
+                    model_comm_type(m));
 }
 
 /* y = forward * gain * x / rms(x), over rows of gain's length */
@@ -516,8 +517,7 @@ static void forward_loss(struct model *m, const struct loss_scale *scale,
     const struct view none = { 0 };
     struct view own = m->lse_parts;
 
-    own.data = (char *)own.data +
-               (size_t)m->ranks->place.tensor * dtype_bytes(m->be->dtype);
+    own.data = view_at(m->be, own, m->ranks->place.tensor);
     own.cols = 1;
     ops->zero(m->be, m->lse_parts);
     ops->log_sum_exp(m->be, own, m->at, m->logits, m->target);

@@ -126,6 +126,9 @@ void model_clear(struct model *m);
  * second call takes what the first one counted. */
 void model_layout(struct model *m, struct arena *arena);
 
+/* enum comm_type of the backend's numbers. */
+int model_comm_type(const struct model *m);
+
 /* The next passes take this many sequences, 0 to max_batch. */
 void model_set_batch(struct model *m, int64_t sequences);
 

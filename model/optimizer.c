@@ -5,9 +5,7 @@
 struct view optimizer_view(const struct model *m, struct view all,
                            int64_t first, int64_t count)
 {
-    size_t at = (size_t)first * dtype_bytes(m->be->dtype);
-
-    return view_of((char *)all.data + at, 1, count);
+    return view_of(view_at(m->be, all, first), 1, count);
 }
 
 static void layout_muon(struct optimizer *o, const struct model *m,

@@ -71,9 +71,6 @@ struct run {
     struct trainer_fault fault;
 };
 
-/* Seconds of the monotonic clock. */
-double run_now_s(void);
-
 /* A sentence for the user, and a sign of life. */
 void run_tell(struct run *r, const char *sentence);
 void run_beat(struct run *r, int phase, double compute_s);

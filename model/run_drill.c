@@ -116,11 +116,10 @@ static void flip_now(struct run *r)
     const struct drill_flip *f = &r->drill.flip;
     struct view v = target(r);
     int64_t i = f->element >= 0 ? f->element : v.cols / 2;
-    unsigned char *byte = (unsigned char *)v.data +
-                          (size_t)i * dtype_bytes(r->trainer.be.dtype) +
-                          f->bit / 8;
+    unsigned char *byte;
 
     assert(v.data); /* checked at the start */
+    byte = (unsigned char *)view_at(&r->trainer.be, v, i) + f->bit / 8;
     *byte = (unsigned char)(*byte ^ (1u << (f->bit % 8)));
     r->flip.armed = 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/checkpoint_dir.h"
+#include "model/clock.h"
 #include "model/run.h"
 
 /* A node that damages data so many times in one process is to be left. */
@@ -150,7 +151,8 @@ static int go_back(struct run *r, struct mup_error *err)
         r->guard.looked = r->step;
     if (r->started_step > r->step)
         r->started_step = r->step;
-    r->last_save_s = run_now_s();
+    r->last_save_s = clock_s();
+    r->failed_saves = 0; /* the last save of all is not due any more */
     r->val_loss = NAN;
     return comm_sync(&r->ranks.world, err);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/checkpoint.h"
+#include "model/clock.h"
 #include "model/run.h"
 
 /* --- which parts --- */
@@ -28,12 +29,6 @@ static struct checkpoint_part part_of(const struct run *r,
     };
 }
 
-static void *at(const struct run *r, struct view all, int64_t element)
-{
-    return (char *)all.data +
-           (size_t)element * dtype_bytes(r->trainer.be.dtype);
-}
-
 /* What this rank owns of a tensor.  Of what all ranks along `tensor` hold,
  * the first one saves; all need it. */
 static void add_piece(struct run *r, const struct zero_piece *z)
@@ -43,18 +38,18 @@ static void add_piece(struct run *r, const struct zero_piece *z)
     int saves = p->cut != CUT_NONE || t->ranks->place.tensor == 0;
     struct checkpoint_part part = part_of(r, p, "weight", z->offset, z->count);
 
-    part.data = at(r, t->model.all_weights, z->first);
+    part.data = view_at(&t->be, t->model.all_weights, z->first);
     if (saves)
         r->parts[r->n_parts++] = part;
     part.kind = "m";
-    part.data = at(r, t->optimizer.moment, z->state);
+    part.data = view_at(&t->be, t->optimizer.moment, z->state);
     r->wants[r->n_wants++] = part;
     if (saves)
         r->parts[r->n_parts++] = part;
     if (z->second < 0)
         return;
     part.kind = "v";
-    part.data = at(r, t->optimizer.variance, z->second);
+    part.data = view_at(&t->be, t->optimizer.variance, z->second);
     r->wants[r->n_wants++] = part;
     if (saves)
         r->parts[r->n_parts++] = part;
@@ -76,7 +71,7 @@ int run_list_parts(struct run *r, struct mup_error *err)
         const struct param *p = &t->model.params.list[i];
         struct checkpoint_part part = part_of(r, p, "weight", 0, p->count);
 
-        part.data = at(r, t->model.all_weights, p->first);
+        part.data = view_at(&t->be, t->model.all_weights, p->first);
         if (p->count)
             r->wants[r->n_wants++] = part;
     }
@@ -93,14 +88,12 @@ int run_open_saver(struct run *r, struct mup_error *err)
         .ranks = r->ranks.all.size,
         .policy = r->policy,
     };
-    int rc = MUP_OK;
+    int rc = run_drill_writes(r, &options.fault, err);
 
     options.config = r->config_text;
     for (int i = 0; i < r->n_parts; i++)
         options.bytes += checkpoint_part_bytes(&r->parts[i]);
     options.total_bytes = (double)options.bytes;
-    if (!rc)
-        rc = run_drill_writes(r, &options.fault, err);
     comm_all_reduce(&r->ranks.all, &options.total_bytes, 1, COMM_F64);
     if (!rc && r->policy.quota_bytes > 0 &&
         options.total_bytes > r->policy.quota_bytes)
@@ -109,7 +102,7 @@ int run_open_saver(struct run *r, struct mup_error *err)
                       "of %.3g GiB",
                       r->policy.quota_bytes / 1073741824,
                       options.total_bytes / 1073741824);
-    r->last_save_s = run_now_s();
+    r->last_save_s = clock_s();
     /* rank 0 clears what a crash left behind, before the others begin */
     if (!rc && r->is_first)
         rc = saver_open(&options, &r->saver, err);
@@ -301,7 +294,7 @@ int run_start_save(struct run *r, struct mup_error *err)
     if (rc || went_back)
         return rc;
     run_beat(r, TRAIN_CHECKPOINT, 0);
-    r->last_save_s = run_now_s();
+    r->last_save_s = clock_s();
     snapshot.state = pack_state(r);
     if (r->trainer.guard && r->is_first) /* a quota asks for it now */
         saver_trust(r->saver, r->guard.looked);
@@ -322,7 +315,7 @@ int run_save_is_due(struct run *r)
 {
     struct checkpoint_clock clock = {
         .step = r->step,
-        .since_s = run_now_s() - r->last_save_s,
+        .since_s = clock_s() - r->last_save_s,
         .cost_s = saver_stats(r->saver).last_cost_s,
     };
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "model/checkpoint_dir.h"
+#include "model/clock.h"
 #include "model/saver_write.h"
 
 enum job { JOB_NONE, JOB_WRITE, JOB_COMMIT, JOB_QUIT };
@@ -32,14 +33,6 @@ struct saver {
     double cost_s; /* of the checkpoint under way */
 };
 
-static double now_s(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* --- the thread --- */
 
 /* The checkpoint stands whatever becomes of the old ones: err tells of them. */
@@ -59,12 +52,12 @@ static int commit(struct saver *s, struct mup_error *err)
 static void work(struct saver *s, int job)
 {
     struct mup_error err = { 0 };
-    double began = now_s(), took;
+    double began = clock_s(), took;
     int rc = job == JOB_WRITE
                  ? save_parts(&s->writer, s->step, s->parts, s->n, &err)
                  : commit(s, &err);
 
-    took = now_s() - began;
+    took = clock_s() - began;
     s->cost_s += took;
     (void)pthread_mutex_lock(&s->lock);
     s->stats.write_s += took;
@@ -242,7 +235,7 @@ static int stage(struct saver *s, const struct saver_snapshot *snapshot,
 int saver_start(struct saver *s, const struct saver_snapshot *snapshot,
                 struct mup_error *err)
 {
-    double began = now_s();
+    double began = clock_s();
     int state = saver_poll(s, NULL);
     int rc;
 
@@ -251,7 +244,7 @@ int saver_start(struct saver *s, const struct saver_snapshot *snapshot,
     rc = stage(s, snapshot, err);
     if (rc)
         return rc;
-    s->cost_s = now_s() - began;
+    s->cost_s = clock_s() - began;
     (void)pthread_mutex_lock(&s->lock);
     s->stats.stall_s += s->cost_s;
     s->stats.last_stall_s = s->cost_s;

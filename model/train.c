@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "model/clock.h"
 #include "model/run.h"
 
 /* Weight of the newest loss in the running mean that divergence is judged
@@ -15,14 +15,6 @@
 /* The reported training loss is the mean over this last part of the run. */
 #define TAIL 0.05
 #define LN2  0.69314718055994530942
-
-double run_now_s(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 void run_tell(struct run *r, const char *sentence)
 {
@@ -35,7 +27,7 @@ void run_beat(struct run *r, int phase, double compute_s)
     const struct train_beat beat = { r->step, phase, compute_s };
 
     r->phase = phase;
-    r->last_beat_s = run_now_s();
+    r->last_beat_s = clock_s();
     if (r->hooks && r->hooks->beat)
         r->hooks->beat(r->hooks->context, &beat);
 }
@@ -45,7 +37,7 @@ static void still_alive(void *context)
 {
     struct run *r = context;
 
-    if (run_now_s() - r->last_beat_s > 1)
+    if (clock_s() - r->last_beat_s > 1)
         run_beat(r, r->phase, 0);
 }
 
@@ -97,7 +89,7 @@ static void report_step(struct run *r, const struct trainer_step *s,
         .lr = s->lr,
         .grad_norm = s->grad_norm,
         .tokens_per_s = rate,
-        .eta_s = (run_now_s() - r->started) / (double)done *
+        .eta_s = (clock_s() - r->started) / (double)done *
                  (double)(c->train.steps - r->step),
     };
 
@@ -170,7 +162,7 @@ static void fill_result(struct run *r, struct train_result *out)
     out->val_loss = out->val_bpb = NAN;
     out->flops = model_flops_per_sequence(&r->trainer.model.params, &c->model) *
                  (double)(r->step * c->train.batch);
-    out->wall_s = run_now_s() - r->started;
+    out->wall_s = clock_s() - r->started;
     out->resumed_from = r->resumed_from;
 }
 
@@ -271,7 +263,7 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
     log = evaluate || *diverged || s.skipped || r->step == 1 ||
           r->step % c->run.log_every == 0;
     rate = tokens * (double)(r->step - r->started_step) /
-           fmax(run_now_s() - r->started, 1e-9);
+           fmax(clock_s() - r->started, 1e-9);
     if (log)
         balance = balance_json(r);
     r->val_loss = NAN;
@@ -397,7 +389,7 @@ static int run_open(const struct run_config *config, struct run *r,
         rc = comm_agree(all, run_open_guard(r, err), err);
     r->trainer.alive.context = r;
     r->trainer.alive.pass = still_alive;
-    r->started = run_now_s();
+    r->started = clock_s();
     r->started_step = r->step;
     return rc;
 }

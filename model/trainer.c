@@ -3,17 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "model/clock.h"
 #include "model/schedule.h"
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* Point everything into the arena; base NULL counts. */
 static void layout(struct trainer *t, struct arena *a)
@@ -266,7 +258,7 @@ int trainer_gradients(struct trainer *t, int64_t step, struct trainer_step *out,
     const double tokens = (double)c->batch * (double)t->model.T;
     struct trainer_report *own = &t->report[t->ranks->all.rank], all;
     struct model_losses losses = { 0 };
-    double start = now_s(), waited = t->ranks->world.stats.wait_s;
+    double start = clock_s(), waited = t->ranks->world.stats.wait_s;
     int rc;
 
     if (t->guard)
@@ -277,8 +269,8 @@ int trainer_gradients(struct trainer *t, int64_t step, struct trainer_step *out,
         guard_reduced(t->guard);
     fill_losses(t, &losses, own);
     own->squares = zero_sum_squares(&t->zero, &t->model);
-    own->compute_s =
-        t->slept_s + now_s() - start - (t->ranks->world.stats.wait_s - waited);
+    own->compute_s = t->slept_s + clock_s() - start -
+                     (t->ranks->world.stats.wait_s - waited);
     all = tell(t);
     rc = sync(t, err);
     if (rc)

@@ -5,11 +5,6 @@
 
 #include "model/layout_plan.h"
 
-static int comm_type(const struct model *m)
-{
-    return m->be->dtype == DTYPE_F64 ? COMM_F64 : COMM_F32;
-}
-
 static struct comm *holders(const struct model *m, const struct zero_bucket *b)
 {
     return ranks_holders(m->ranks, b->is_expert);
@@ -70,7 +65,7 @@ static void share_out(const struct model *m, struct zero *z)
         owned += c->size;
         b->own_first = cut(m, b, c->size, c->rank);
         b->state = z->total;
-        b->scratch = (size_t)z->scratch_total;
+        b->scratch = z->scratch_total;
         z->total += b->owned[c->rank];
         z->scratch_total += b->owned[c->rank] * (c->size - 1);
     }
@@ -152,17 +147,13 @@ void zero_layout(struct zero *z, const struct model *m, struct arena *arena)
     size_t element = dtype_bytes(m->be->dtype);
 
     z->grads = m->all_grads;
-    z->scratch = NULL;
+    z->scratch = (struct view){ 0 };
     if (m->ranks->all.size == 1)
         return;
     z->grads =
         view_of(arena_take(arena, (size_t)z->total * element), 1, z->total);
-    z->scratch = arena_take(arena, (size_t)z->scratch_total * element);
-}
-
-static void *at(const struct model *m, void *data, int64_t element)
-{
-    return (char *)data + (size_t)element * dtype_bytes(m->be->dtype);
+    z->scratch = view_of(arena_take(arena, (size_t)z->scratch_total * element),
+                         1, z->scratch_total);
 }
 
 static void tell(const struct zero *z, int bucket, int moment)
@@ -182,14 +173,13 @@ static void reduce(struct zero *z, struct model *m, int bucket)
         if (p->partial && p->is_expert == b->is_expert &&
             p->first >= b->first && p->first < b->first + b->count)
             comm_all_reduce(&m->ranks->tensor, m->grad[i].data, p->count,
-                            comm_type(m));
+                            model_comm_type(m));
     }
     tell(z, bucket, ZERO_LEAVES);
-    comm_reduce_scatter(
-        holders(m, b), at(m, z->grads.data, b->state),
-        at(m, m->all_grads.data, b->first), b->owned, comm_type(m),
-        z->scratch ? at(m, z->scratch, (int64_t)b->scratch) : NULL,
-        &b->request);
+    comm_reduce_scatter(holders(m, b), view_at(m->be, z->grads, b->state),
+                        view_at(m->be, m->all_grads, b->first), b->owned,
+                        model_comm_type(m),
+                        view_at(m->be, z->scratch, b->scratch), &b->request);
 }
 
 void zero_reduce(struct zero *z, struct model *m, int64_t layer)
@@ -227,7 +217,7 @@ double zero_sum_squares(const struct zero *z, const struct model *m)
             continue;
         m->be->ops->sum_squares(
             m->be, &squares,
-            view_of(at(m, z->grads.data, piece->state), 1, piece->count));
+            view_of(view_at(m->be, z->grads, piece->state), 1, piece->count));
         sum += squares;
     }
     return sum;
@@ -237,8 +227,8 @@ void zero_gather(struct zero *z, struct model *m)
 {
     for (int i = 0; i < z->n_buckets; i++)
         comm_all_gather(holders(m, &z->bucket[i]),
-                        at(m, m->all_weights.data, z->bucket[i].first),
-                        z->bucket[i].owned, comm_type(m),
+                        view_at(m->be, m->all_weights, z->bucket[i].first),
+                        z->bucket[i].owned, model_comm_type(m),
                         &z->bucket[i].request);
     zero_finish(z, m);
 }

@@ -17,7 +17,7 @@ struct zero_bucket {
     int64_t *owned;       /* elements of each holder's share, in order */
     int64_t own_first;    /* this rank's share of the flat arrays */
     int64_t state;        /* its place in arrays of this rank's state */
-    size_t scratch;       /* elements before this bucket's */
+    int64_t scratch;      /* elements before this bucket's */
     struct comm_request request;
 };
 
@@ -49,8 +49,8 @@ struct zero {
     int64_t total;        /* elements that this rank owns */
     int64_t second_total; /* of them with a second moment */
     int64_t scratch_total;
-    struct view grads; /* (1,total): summed; all_grads itself alone */
-    void *scratch;
+    struct view grads;   /* (1,total): summed; all_grads itself alone */
+    struct view scratch; /* (1,scratch_total): of the others; none alone */
     struct zero_watch watch;
 };
 

@@ -309,7 +309,7 @@ static void add_terms(struct probe *p, struct view x)
     struct trainer *t = &p->trainer;
 
     comm_all_reduce(&t->ranks->tensor, x.data, x.rows * x.cols,
-                    t->be.dtype == DTYPE_F64 ? COMM_F64 : COMM_F32);
+                    model_comm_type(&t->model));
 }
 
 static void copy(struct probe *p, struct view y, struct view x)
@@ -330,10 +330,9 @@ static void subtract(struct probe *p, struct view y, struct view a,
 static struct view part(struct probe *p, struct view all, int param)
 {
     const struct param *q = &p->trainer.model.params.list[param];
-    size_t at = (size_t)q->first * dtype_bytes(p->trainer.be.dtype);
 
-    return view_of((char *)all.data + at, q->box.extent[0] * q->box.extent[1],
-                   q->box.extent[2]);
+    return view_of(view_at(&p->trainer.be, all, q->first),
+                   q->box.extent[0] * q->box.extent[1], q->box.extent[2]);
 }
 
 /* --- activations --- */
@@ -605,8 +604,7 @@ static double gradient_rms(struct probe *p, int param)
 
     for (int i = 0; i < t->zero.n_pieces; i++) {
         const struct zero_piece *z = &t->zero.piece[i];
-        char *at = (char *)t->zero.grads.data +
-                   (size_t)z->state * dtype_bytes(t->be.dtype);
+        void *at = view_at(&t->be, t->zero.grads, z->state);
 
         if (z->param != param)
             continue;

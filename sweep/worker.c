@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "model/clock.h"
 #include "sweep/driver.h"
 
 /* Step lines a second, at most: the driver draws no faster. */
@@ -29,14 +30,6 @@ struct worker {
     double last_line_s;
     worker_train *train;
 };
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Take what has arrived; notice the end. */
 static void fill(struct worker *w)
@@ -100,7 +93,7 @@ static void send_line(struct worker *w, const struct worker_message *message)
 static void tell_step(void *context, const struct train_step *step)
 {
     struct worker *w = context;
-    double now = now_s();
+    double now = clock_s();
     struct worker_message m;
 
     if (now - w->last_line_s < WORKER_LINE_INTERVAL_S)
@@ -121,7 +114,7 @@ static void tell_step(void *context, const struct train_step *step)
 static int lock_dir(struct worker *w, int *fd, struct mup_error *err)
 {
     struct timespec pause = { 0, 20000000 };
-    double deadline = now_s() + WORKER_PATIENCE_S;
+    double deadline = clock_s() + WORKER_PATIENCE_S;
     char path[2200];
 
     snprintf(path, sizeof(path), "%s/worker.lock", w->job.dir);
@@ -137,7 +130,7 @@ static int lock_dir(struct worker *w, int *fd, struct mup_error *err)
                             strerror(errno));
         if (should_stop(w))
             return MUP_STOPPED;
-        if (now_s() > deadline)
+        if (clock_s() > deadline)
             return mup_fail(err, MUP_SYSTEM,
                             "'%s' is held by another worker for %g s; stop "
                             "it and run the sweep again",

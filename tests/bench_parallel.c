@@ -12,19 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "model/clock.h"
 #include "model/file.h"
 #include "model/saver.h"
 #include "model/trainer.h"
 
 enum { STEPS = 5, ROUNDS = 3, DISK_BYTES = 100000000 };
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static int ascending(const void *a, const void *b)
 {
@@ -71,12 +64,12 @@ static double messages_alone(struct trainer *t)
         double start;
 
         comm_barrier(&t->ranks->all);
-        start = now_s();
+        start = clock_s();
         for (int64_t l = t->model.L; l >= -1; l--)
             zero_reduce(&t->zero, &t->model, l);
         zero_finish(&t->zero, &t->model);
         zero_gather(&t->zero, &t->model);
-        sum += now_s() - start;
+        sum += clock_s() - start;
     }
     return sum / STEPS;
 }
@@ -106,10 +99,10 @@ static int be_a_rank(char **argv)
     }
     comm_barrier(&ranks.all);
     memset(&ranks.world.stats, 0, sizeof(ranks.world.stats));
-    start = now_s();
+    start = clock_s();
     for (int i = 0; !rc && i < STEPS; i++)
         rc = trainer_step(&t, 2 + i, &s, &err);
-    elapsed = (now_s() - start) / STEPS;
+    elapsed = (clock_s() - start) / STEPS;
     waited = ranks.world.stats.wait_s / STEPS;
     for (int k = 0; k < COMM_KINDS; k++)
         sent += (double)ranks.world.stats.bytes[k] / STEPS / 1e6;
@@ -209,7 +202,7 @@ static int bench_ranks(int64_t width)
 /* Seconds of writing n bytes to a new file and syncing it. */
 static double write_plain(const char *path, const char *data, size_t n)
 {
-    double start = now_s();
+    double start = clock_s();
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
     for (size_t i = 0; fd >= 0 && i < n;) {
@@ -221,7 +214,7 @@ static double write_plain(const char *path, const char *data, size_t n)
     }
     if (fd < 0 || fsync(fd) != 0 || close(fd) != 0)
         return -1;
-    start = now_s() - start;
+    start = clock_s() - start;
     (void)unlink(path);
     return start;
 }
