@@ -17,6 +17,7 @@
 #include "model/checkpoint.h"
 #include "model/layout.h"
 #include "model/saver.h"
+#include "tests/folder.inc.h"
 
 enum { MAX_RANKS = 4, MAX_PARTS = 256 };
 
@@ -147,28 +148,6 @@ static void share_out(struct holding *h, int ranks, int how)
             if (p.count)
                 add_part(&h[r], p);
         }
-}
-
-/* --- folders --- */
-
-static char *new_dir(char *path)
-{
-    snprintf(path, 64, "/tmp/mutransfer-test-XXXXXX");
-    assert_non_null(mkdtemp(path));
-    return path;
-}
-
-/* Delete a directory tree of our own making. */
-static void remove_tree(const char *path)
-{
-    pid_t pid = fork();
-    int status;
-
-    if (pid == 0) {
-        execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
-        _exit(127);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
 }
 
 /* --- saving --- */

@@ -14,6 +14,7 @@
 
 #include "model/comm.h"
 #include "model/random.h"
+#include "tests/mpirun.inc.h"
 
 /* In a rank cmocka's macros would end the process without a word. */
 #define CHECK(what)                                                            \
@@ -306,12 +307,10 @@ static void start(const char *scenario, int ranks, int *content)
     int fd = mkstemp(path), status;
     FILE *f;
 
-    if (system("command -v mpirun >/dev/null 2>&1") != 0)
+    if (!has_mpirun())
         skip();
-    snprintf(command, sizeof(command),
-             "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-             "timeout 120 mpirun --oversubscribe -np %d %s %s >%s 2>&1",
-             ranks, program, scenario, path);
+    snprintf(command, sizeof(command), MPIRUN(120) "%s %s >%s 2>&1", ranks,
+             program, scenario, path);
     assert_true(fd >= 0);
     status = system(command);
     f = fdopen(fd, "r");
@@ -383,6 +382,5 @@ int main(int argc, char **argv)
         return be_a_rank(argv[1]);
     if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
         return 1;
-    (void)setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* Open MPI leaks */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "sweep/coord_check.h"
+#include "tests/mpirun.inc.h"
 
 /* --- the checks --- */
 
@@ -132,11 +133,8 @@ static void run_check(int variant, const struct layout *l, const char *dir)
     char command[2048], mpirun[200] = "";
 
     if (ranks > 1)
-        snprintf(mpirun, sizeof(mpirun),
-                 "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-                 "timeout 120 mpirun --oversubscribe -np %d",
-                 ranks);
-    snprintf(command, sizeof(command), "%s %s %d %d %d %d %s", mpirun, program,
+        snprintf(mpirun, sizeof(mpirun), MPIRUN(120), ranks);
+    snprintf(command, sizeof(command), "%s%s %d %d %d %d %s", mpirun, program,
              variant, (int)l->data, (int)l->expert, (int)l->tensor, dir);
     assert_int_equal(system(command), 0);
 }
@@ -259,10 +257,9 @@ int main(int argc, char **argv)
         return be_a_rank(argv);
     if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
         return 1;
-    if (system("command -v mpirun >/dev/null 2>&1") != 0) {
+    if (!has_mpirun()) {
         print_message("[  SKIPPED ] 5 test(s): no mpirun\n");
         return 0;
     }
-    (void)setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* Open MPI leaks */
     return cmocka_run_group_tests_name("coord ranks", tests, NULL, NULL);
 }

@@ -22,6 +22,7 @@
 #include "model/seal.h"
 #include "model/train.h"
 #include "model/trainer.h"
+#include "tests/mpirun.inc.h"
 
 /* --- seals --- */
 
@@ -249,11 +250,6 @@ static int be_a_rank(int argc, char **argv)
 
 static char program[1024];
 
-static int has_mpi(void)
-{
-    return system("command -v mpirun >/dev/null 2>&1") == 0;
-}
-
 static void add(char *command, size_t bytes, const char *form, ...)
 {
     size_t n = strlen(command);
@@ -270,11 +266,8 @@ static int run_in(const char *dir, const struct scene *s)
     char command[4096] = "";
     int status;
 
-    if (layout_ranks(&s->layout) > 1) /* Open MPI leaks */
-        add(command, sizeof(command),
-            "ASAN_OPTIONS=detect_leaks=0 OMPI_ALLOW_RUN_AS_ROOT=1 "
-            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-            "timeout 600 mpirun --oversubscribe -np %d ",
+    if (layout_ranks(&s->layout) > 1)
+        add(command, sizeof(command), MPIRUN(600),
             (int)layout_ranks(&s->layout));
     add(command, sizeof(command), "%s %s %d %d %d", program, dir,
         (int)s->layout.data, (int)s->layout.expert, (int)s->layout.tensor);
@@ -487,7 +480,7 @@ static void check_flips(const struct layout *l, const char *const *kinds)
 {
     char clean[64];
 
-    if (layout_ranks(l) > 1 && !has_mpi())
+    if (layout_ranks(l) > 1 && !has_mpirun())
         skip();
     run_clean(l, clean);
     for (; *kinds; kinds++)
@@ -540,7 +533,7 @@ static void clean_steps_raise_no_alarm(void **state)
                              "checkpoint.every", "30", NULL } };
         char dir[64], clean[64];
 
-        if (layout_ranks(&layouts[i]) > 1 && !has_mpi())
+        if (layout_ranks(&layouts[i]) > 1 && !has_mpirun())
             continue;
         make_dir(dir);
         make_dir(clean);
@@ -572,7 +565,7 @@ static void looking_suits_every_optimizer_and_backend(void **state)
     for (size_t i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++) {
         char dir[64];
 
-        if (layout_ranks(&scenes[i].layout) > 1 && !has_mpi())
+        if (layout_ranks(&scenes[i].layout) > 1 && !has_mpirun())
             continue;
         make_dir(dir);
         assert_int_equal(run_in(dir, &scenes[i]), 0);
@@ -634,7 +627,7 @@ static void a_killed_run_goes_on_and_is_not_killed_again(void **state)
     char dir[64], clean[64];
 
     (void)state;
-    if (!has_mpi())
+    if (!has_mpirun())
         skip();
     run_clean(&s.layout, clean);
     make_dir(dir);
@@ -655,7 +648,7 @@ static void a_failed_write_costs_a_checkpoint_and_no_more(void **state)
     json_t *manifest;
 
     (void)state;
-    if (!has_mpi())
+    if (!has_mpirun())
         skip();
     run_clean(&s.layout, clean);
     make_dir(dir);
@@ -683,7 +676,7 @@ static void a_rank_that_does_it_again_and_again_is_named(void **state)
     const char *why;
 
     (void)state;
-    if (!has_mpi())
+    if (!has_mpirun())
         skip();
     make_dir(dir);
     assert_int_equal(run_in(dir, &s), MUP_DEVICE);
@@ -706,7 +699,7 @@ static void a_spike_is_told_and_the_run_goes_on(void **state)
     json_t *event;
 
     (void)state;
-    if (!has_mpi())
+    if (!has_mpirun())
         skip();
     make_dir(dir);
     assert_int_equal(run_in(dir, &s), 0);

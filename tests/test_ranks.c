@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "model/trainer.h"
+#include "tests/mpirun.inc.h"
 
 enum { MAX_STEPS = 64, MAX_PARAMS = 64 };
 
@@ -361,9 +362,8 @@ static void run_ranks(int variant, const char *backend, const struct layout *l,
                  variant, backend, steps, dir);
     else
         snprintf(command, sizeof(command),
-                 "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-                 "timeout 120 mpirun --oversubscribe -np %d %s %d %s %d %d %d "
-                 "%d %s",
+                 MPIRUN(120) "%s %d %s %d %d %d "
+                             "%d %s",
                  (int)ranks, program, variant, backend, (int)l->data,
                  (int)l->expert, (int)l->tensor, steps, dir);
     assert_int_equal(system(command), 0);
@@ -502,21 +502,16 @@ static const double fast[2] = { 1e-6, 1e-3 };
 /* Double leaves no room for a term that is wrong by a little. */
 static const double twice[2] = { 1e-13, 1e-9 };
 
-static int has_mpi(void)
-{
-    return system("command -v mpirun >/dev/null 2>&1") == 0;
-}
-
 static void every_layout_trains_alike(void **state)
 {
-    if (!has_mpi())
+    if (!has_mpirun())
         skip();
     check_all(*(const int *)*state, "ref", single);
 }
 
 static void in_double_not_even_a_small_term_is_missing(void **state)
 {
-    if (!has_mpi())
+    if (!has_mpirun())
         skip();
     check_all(*(const int *)*state, "ref64", twice);
 }
@@ -524,7 +519,7 @@ static void in_double_not_even_a_small_term_is_missing(void **state)
 static void the_fast_backend_too(void **state)
 {
     (void)state;
-    if (!has_mpi())
+    if (!has_mpirun())
         skip();
     check_all(EVERYTHING, "fast", fast);
 }
@@ -553,6 +548,5 @@ int main(int argc, char **argv)
         return be_a_rank(argv);
     if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
         return 1;
-    (void)setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* Open MPI leaks */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

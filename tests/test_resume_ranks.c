@@ -27,6 +27,8 @@
 
 #include "model/checkpoint.h"
 #include "model/train.h"
+#include "tests/folder.inc.h"
+#include "tests/mpirun.inc.h"
 
 /* Relative, between layouts: sums of floats in another order differ by 6e-8
  * and grow from step to step; measured 2e-8 at most. */
@@ -211,31 +213,6 @@ static int be_a_rank(char **argv)
 /* --- starting ranks --- */
 
 static char program[1024];
-
-static char *new_dir(char *path)
-{
-    snprintf(path, 64, "/tmp/mutransfer-resume-XXXXXX");
-    assert_non_null(mkdtemp(path));
-    return path;
-}
-
-static void run_command(const char *const argv[])
-{
-    pid_t pid = fork();
-    int status;
-
-    if (pid == 0) {
-        execvp(argv[0], (char *const *)argv);
-        _exit(127);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
-}
-
-static void remove_tree(const char *path)
-{
-    run_command((const char *[]){ "rm", "-rf", "--", path, NULL });
-}
 
 static void copy_tree(const char *from, const char *to)
 {
@@ -779,7 +756,7 @@ int main(int argc, char **argv)
         return be_a_rank(argv);
     if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
         return 1;
-    if (system("command -v mpirun >/dev/null 2>&1") != 0) {
+    if (!has_mpirun()) {
         print_message("[  SKIPPED ] 9 test(s): no mpirun\n");
         return 0;
     }

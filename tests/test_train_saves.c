@@ -14,40 +14,7 @@
 
 #include "model/checkpoint.h"
 #include "model/train.h"
-
-static struct run_config small_config(void)
-{
-    struct run_config c;
-
-    memset(&c, 0, sizeof(c));
-    config_defaults(&run_schema, &c);
-    c.model.width = 32;
-    c.model.head_size = 8;
-    c.model.experts = 4;
-    c.model.seq = 16;
-    c.mup.base_width = 16;
-    c.mup.base_head_size = 8;
-    c.train.lr = 0.02;
-    c.train.batch = 4;
-    c.train.steps = 40;
-    c.data.valid_sequences = 4;
-    snprintf(c.checkpoint.every, sizeof(c.checkpoint.every), "5");
-    snprintf(c.checkpoint.keep, sizeof(c.checkpoint.keep), "last 3");
-    return c;
-}
-
-/* Delete a directory tree of our own making. */
-static void remove_tree(const char *path)
-{
-    pid_t pid = fork();
-    int status;
-
-    if (pid == 0) {
-        execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
-        _exit(127);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-}
+#include "tests/run_fixture.inc.h"
 
 /* Hooks that take the checkpoints away, or the right to make them (then while
  * nothing is being saved), in the middle of a run. */
