@@ -217,15 +217,32 @@ int config_is_utf8(const char *text)
     return 1;
 }
 
+#define AUTO "auto"
+
+/* What follows "auto|" in the range of a key that knows the word, or NULL. */
+static const char *behind_auto(const struct field *f)
+{
+    const char *range = f->range;
+
+    return range && !strncmp(range, AUTO "|", sizeof(AUTO))
+               ? range + sizeof(AUTO)
+               : NULL;
+}
+
 static int set_int(void *at, const struct field *f, const char *text,
                    struct mup_error *err)
 {
-    int64_t v;
-    int rc = parse_int(text, &v, err);
+    const char *numbers = behind_auto(f);
+    int is_auto = numbers && !strcmp(text, AUTO);
+    int64_t v = 0;
+    int rc = is_auto ? MUP_OK : parse_int(text, &v, err);
 
+    if (rc != MUP_OK && numbers)
+        return mup_fail(
+            err, rc, "'%.100s' is neither " AUTO " nor a whole number", text);
     if (rc != MUP_OK)
         return rc;
-    if (!in_range(f->range, (double)v))
+    if (!is_auto && !in_range(numbers ? numbers : f->range, (double)v))
         return mup_fail(err, MUP_USAGE, "%lld is outside %s", (long long)v,
                         f->range);
     memcpy(at, &v, sizeof(v));
@@ -499,7 +516,10 @@ void config_text(const struct section *section, const struct field *field,
     switch (field->type) {
     case FIELD_INT:
         memcpy(&whole, at, sizeof(whole));
-        snprintf(buffer, bytes, "%lld", (long long)whole);
+        if (whole == 0 && behind_auto(field))
+            snprintf(buffer, bytes, AUTO);
+        else
+            snprintf(buffer, bytes, "%lld", (long long)whole);
         break;
     case FIELD_REAL:
         memcpy(&real, at, sizeof(real));

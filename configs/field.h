@@ -40,7 +40,8 @@ enum field_role {
     ROLE_RUN,      /* paths, intervals, seeds: no influence on transfer */
 };
 
-/* range: "[1,inf)", "(0,1]" for numbers, "a|b|c" for choices, "" for none.
+/* range: "[1,inf)", "(0,1]" for numbers, "a|b|c" for choices, "" for none;
+ * "auto|[0,8]" for whole numbers of which 0 is written "auto".
  * def: default as text, NULL = the user must give it. */
 struct field {
     const char *key;

@@ -225,12 +225,12 @@ static const struct field checkpoint_fields[] = {
 
 #define AT(member) offsetof(struct parallel_config, member)
 static const struct field parallel_fields[] = {
-    { "data", FIELD_INT, ROLE_SCALE, AT(data), "0", "[0,1048576]",
-      "ranks that replicate experts and split the batch, 0 = auto" },
-    { "expert", FIELD_INT, ROLE_SCALE, AT(expert), "0", "[0,1048576]",
-      "ranks that split the experts, and the batch too, 0 = auto" },
-    { "tensor", FIELD_INT, ROLE_SCALE, AT(tensor), "0", "[0,1048576]",
-      "ranks that split heads, hidden units and vocabulary, 0 = auto" },
+    { "data", FIELD_INT, ROLE_SCALE, AT(data), "auto", "auto|[0,1048576]",
+      "ranks that replicate experts and split the batch" },
+    { "expert", FIELD_INT, ROLE_SCALE, AT(expert), "auto", "auto|[0,1048576]",
+      "ranks that split the experts, and the batch too" },
+    { "tensor", FIELD_INT, ROLE_SCALE, AT(tensor), "auto", "auto|[0,1048576]",
+      "ranks that split heads, hidden units and vocabulary" },
     { "deadline_s", FIELD_REAL, ROLE_RUN, AT(deadline_s), "600", "(0,86400]",
       "seconds until a rank that does not arrive at a message is lost" },
     { 0 },

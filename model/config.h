@@ -108,7 +108,7 @@ struct checkpoint_config {
     double mtbf_hours;            /* of the whole job, for auto */
 };
 
-/* Ranks along each way of sharing the work (layout.h); 0 = auto. */
+/* Ranks along each way of sharing the work (layout.h); 0: auto. */
 struct parallel_config {
     int64_t data, expert, tensor;
     double deadline_s; /* of one message, until a rank counts as lost */

@@ -74,8 +74,44 @@ static double messages_alone(struct trainer *t)
     return sum / STEPS;
 }
 
+/* Seconds that run.verify_every adds to a step: seals, and replicas of the
+ * weights compared; no step is computed twice.  Plain and sealed steps take
+ * turns. */
+static int guard_cost(struct trainer *t, double *out, struct mup_error *err)
+{
+    struct guard_finding found;
+    struct trainer_step s;
+    struct guard guard;
+    double added[STEPS];
+    int64_t step = 2 + STEPS;
+    int rc;
+
+    t->config.run.verify_every = INT64_MAX;
+    rc = guard_open(&guard, &t->model, &t->zero, &t->optimizer, err);
+    for (int i = 0; !rc && i < STEPS; i++) {
+        double start = clock_s(), plain;
+
+        t->guard = NULL;
+        rc = trainer_step(t, step++, &s, err);
+        plain = clock_s() - start;
+        guard_seal(&guard);
+        t->guard = &guard;
+        comm_barrier(&t->ranks->all);
+        start = clock_s();
+        if (!rc)
+            rc = trainer_step(t, step++, &s, err);
+        if (!rc && guard_agree(&guard, step, &found))
+            rc = mup_fail(err, MUP_CORRUPT, "corruption in a benchmark");
+        added[i] = clock_s() - start - plain;
+    }
+    t->guard = NULL;
+    guard_close(&guard);
+    *out = rc ? 0 : median(added, STEPS);
+    return rc;
+}
+
 /* Prints: seconds a step, waited in it, messages alone, MB sent a step,
- * GFLOP/s of all ranks. */
+ * GFLOP/s of all ranks, seconds of the guard. */
 static int be_a_rank(char **argv)
 {
     struct run_config c = make_config(strtoll(argv[1], NULL, 10));
@@ -83,7 +119,7 @@ static int be_a_rank(char **argv)
     struct trainer_step s;
     struct ranks ranks;
     struct trainer t;
-    double start, elapsed, waited, sent = 0;
+    double start, elapsed, waited, guarded = 0, sent = 0;
     int rc;
 
     c.parallel.expert = strtoll(argv[2], NULL, 10);
@@ -107,10 +143,13 @@ static int be_a_rank(char **argv)
     for (int k = 0; k < COMM_KINDS; k++)
         sent += (double)ranks.world.stats.bytes[k] / STEPS / 1e6;
     start = messages_alone(&t);
+    if (!rc)
+        rc = guard_cost(&t, &guarded, &err);
     if (ranks.all.rank == 0)
-        printf("%.6f %.6f %.6f %.3f %.3f\n", elapsed, waited, start, sent,
+        printf("%.6f %.6f %.6f %.3f %.3f %.6f\n", elapsed, waited, start, sent,
                model_flops_per_sequence(&t.model.params, &c.model) *
-                   (double)c.train.batch / elapsed / 1e9);
+                   (double)c.train.batch / elapsed / 1e9,
+               guarded);
     trainer_close(&t);
     ranks_close(&ranks);
     return rc;
@@ -121,7 +160,7 @@ static int be_a_rank(char **argv)
 static char program[1024];
 
 struct sample {
-    double step_s, wait_s, messages_s, sent_mb, gflops;
+    double step_s, wait_s, messages_s, sent_mb, gflops, guard_s;
 };
 
 /* How two processes run: as one that is alone, as two that do not talk, which
@@ -153,11 +192,11 @@ static int measure(int64_t width, int way, struct sample *out)
                  path);
     if (system(command) != 0 || !(f = fopen(path, "r")))
         return 1;
-    n = fscanf(f, "%lf %lf %lf %lf %lf", &out->step_s, &out->wait_s,
-               &out->messages_s, &out->sent_mb, &out->gflops);
+    n = fscanf(f, "%lf %lf %lf %lf %lf %lf", &out->step_s, &out->wait_s,
+               &out->messages_s, &out->sent_mb, &out->gflops, &out->guard_s);
     (void)fclose(f);
     (void)unlink(path);
-    return n != 5;
+    return n != 6;
 }
 
 static int bench_ranks(int64_t width)
@@ -165,6 +204,7 @@ static int bench_ranks(int64_t width)
     static const char *const names[] = { "", "", "data 2", "expert 2",
                                          "tensor 2" };
     double times[WAYS][ROUNDS], wait[WAYS][ROUNDS], alone[ROUNDS];
+    double guard[WAYS][ROUNDS];
     struct sample s[WAYS];
 
     for (int i = 0; i < ROUNDS; i++)
@@ -173,6 +213,7 @@ static int bench_ranks(int64_t width)
                 return 1;
             times[way][i] = s[ONE].step_s / s[way].step_s;
             wait[way][i] = s[way].wait_s / s[way].step_s;
+            guard[way][i] = s[way].guard_s / s[way].step_s;
             if (way == DATA)
                 alone[i] = s[way].messages_s / s[way].step_s;
         }
@@ -181,13 +222,17 @@ static int bench_ranks(int64_t width)
            "  (waiting is for the slower rank too, and for sums of the norm)\n",
            (long long)width, s[ONE].step_s, s[ONE].gflops,
            2 * median(times[TWO_APART], ROUNDS));
+    printf("  one rank   the guard adds %.1f %% to a step\n",
+           100 * median(guard[ONE], ROUNDS));
     for (int way = DATA; way < WAYS; way++) {
-        printf("  %-9s  %.2f times one rank, %3.0f %% of that; waiting "
-               "%4.1f %% of a step; %.1f MB sent a step",
-               names[way], median(times[way], ROUNDS),
-               100 * median(times[way], ROUNDS) /
-                   (2 * median(times[TWO_APART], ROUNDS)),
-               100 * median(wait[way], ROUNDS), s[way].sent_mb);
+        printf(
+            "  %-9s  %.2f times one rank, %3.0f %% of that; waiting "
+            "%4.1f %% of a step; %.1f MB sent a step; the guard adds %.1f %%",
+            names[way], median(times[way], ROUNDS),
+            100 * median(times[way], ROUNDS) /
+                (2 * median(times[TWO_APART], ROUNDS)),
+            100 * median(wait[way], ROUNDS), s[way].sent_mb,
+            100 * median(guard[way], ROUNDS));
         if (way == DATA)
             printf("; gradients and weights alone take %.1f %% of a step",
                    100 * median(alone, ROUNDS));

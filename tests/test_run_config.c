@@ -248,9 +248,46 @@ static void decay_over_a_whole_run_does_not_depend_on_its_length(void **state)
     }
 }
 
+static void ways_of_sharing_are_numbers_or_auto(void **state)
+{
+    static const struct {
+        const char *text, *shown;
+        int64_t value;
+    } good[] = { { "auto", "auto", 0 }, { "0", "auto", 0 }, { "4", "4", 4 } };
+    static const char *const bad[] = { "Auto", "auto|", "-1", "2.5", "" };
+    const struct section *section;
+    const struct field *field =
+        config_find(&run_schema, "parallel.expert", &section);
+    struct run_config c;
+    struct mup_error err = { 0 };
+    char shown[32];
+
+    (void)state;
+    assert_non_null(field);
+    config_defaults(&run_schema, &c);
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        c.parallel.expert = 99;
+        assert_int_equal(
+            config_set(&run_schema, &c, "parallel.expert", good[i].text, &err),
+            MUP_OK);
+        assert_int_equal(c.parallel.expert, good[i].value);
+        config_text(section, field, &c, shown, sizeof(shown));
+        assert_string_equal(shown, good[i].shown);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(
+            config_set(&run_schema, &c, "parallel.expert", bad[i], &err),
+            MUP_USAGE);
+    /* other keys do not know the word */
+    assert_int_equal(config_set(&run_schema, &c, "train.batch", "auto", &err),
+                     MUP_USAGE);
+    assert_int_equal(c.parallel.expert, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ways_of_sharing_are_numbers_or_auto),
         cmocka_unit_test(
             longer_sequences_are_a_larger_batch_to_the_duration_rules),
         cmocka_unit_test(rules_that_do_not_go_together_name_the_key),
