@@ -252,6 +252,9 @@ static const struct field drill_fields[] = {
       "rank R write N: the N-th write of a checkpoint fails" },
     { "fill_disk", FIELD_TEXT, ROLE_RUN, AT(fill_disk), "", "",
       "rank R bytes N: after so many bytes of checkpoints the disk is full" },
+    { "preflight", FIELD_TEXT, ROLE_RUN, AT(preflight), "", "",
+      "node NAME slow|bits|hang|unreadable|disk|clock|device: the check before "
+      "the start finds this on that node" },
     { 0 },
 };
 #undef AT
@@ -260,6 +263,86 @@ static const struct field drill_fields[] = {
 static const struct field launch_fields[] = {
     { "local", FIELD_INT, ROLE_RUN, AT(local), "1", "[1,1024]",
       "ranks started on this machine" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct slurm_config, member)
+static const struct field slurm_fields[] = {
+    { "nodes", FIELD_INT, ROLE_RUN, AT(nodes), "1", "[1,65536]",
+      "nodes that train, or whose workers run the trials of a sweep" },
+    { "spares", FIELD_INT, ROLE_RUN, AT(spares), "0", "[0,65536]",
+      "more nodes in the same job, which stand by for those that fail" },
+    { "ranks_per_node", FIELD_INT, ROLE_RUN, AT(ranks_per_node), "1",
+      "[1,1024]", "ranks, or workers of a sweep, on every node" },
+    { "cpus_per_rank", FIELD_INT, ROLE_RUN, AT(cpus_per_rank), "1", "[1,1024]",
+      "CPUs of every rank or worker" },
+    { "gpus_per_node", FIELD_INT, ROLE_RUN, AT(gpus_per_node), "0", "[0,64]",
+      "GPUs that are asked for and looked for on every node" },
+    { "memory_gib", FIELD_REAL, ROLE_RUN, AT(memory_gib), "0", "[0,1e6]",
+      "GiB of memory on every node, 0 = what the site gives" },
+    { "time_min", FIELD_REAL, ROLE_RUN, AT(time_min), "60", "[1,525600]",
+      "minutes that one job may take; a run that needs more is continued by "
+      "the same job, queued again" },
+    { "signal_s", FIELD_REAL, ROLE_RUN, AT(signal_s), "0", "[0,86400]",
+      "seconds before the job's end at which the state is saved, 0 = 120, or "
+      "a quarter of the job's time if that is less" },
+    { "requeues", FIELD_INT, ROLE_RUN, AT(requeues), "100", "[0,100000]",
+      "times that a run may be queued again" },
+    { "partition", FIELD_TEXT, ROLE_RUN, AT(partition), "", "",
+      "partition, empty = the site's default" },
+    { "account", FIELD_TEXT, ROLE_RUN, AT(account), "", "",
+      "account that pays, empty = the user's default" },
+    { "qos", FIELD_TEXT, ROLE_RUN, AT(qos), "", "",
+      "quality of service, empty = the user's default" },
+    { "constraint", FIELD_TEXT, ROLE_RUN, AT(constraint), "", "",
+      "features that nodes must have, as sbatch --constraint takes them" },
+    { "exclude", FIELD_TEXT, ROLE_RUN, AT(exclude), "", "",
+      "nodes that are not wanted, as sbatch --exclude takes them" },
+    { "setup", FIELD_TEXT, ROLE_RUN, AT(setup), "", "",
+      "shell file that the batch script reads first (modules, paths)" },
+    { "by", FIELD_CHOICE, ROLE_RUN, AT(by), "auto", "auto|libslurm|tools",
+      "how SLURM is asked: by its library or by sbatch, squeue and scontrol" },
+    { "array", FIELD_BOOL, ROLE_RUN, AT(array), "no", "",
+      "a sweep asks for one small job per worker instead of one large job" },
+    { 0 },
+};
+#undef AT
+
+#define AT(member) offsetof(struct recover_config, member)
+static const struct field recover_fields[] = {
+    { "attempts", FIELD_INT, ROLE_RUN, AT(attempts), "3", "[1,1000]",
+      "starts without a newer checkpoint until the run is given up" },
+    { "progress", FIELD_INT, ROLE_RUN, AT(progress), "1", "[1,1000000000]",
+      "steps by which a checkpoint must be newer to count for "
+      "recover.attempts" },
+    { "node_s", FIELD_REAL, ROLE_RUN, AT(node_s), "3", "[0.5,3600]",
+      "seconds of silence after which a node counts as dead" },
+    { "setup_s", FIELD_REAL, ROLE_RUN, AT(setup_s), "600", "[1,86400]",
+      "seconds from the start of the ranks to their first step" },
+    { "step_s", FIELD_REAL, ROLE_RUN, AT(step_s), "0", "[0,86400]",
+      "seconds without a sign of life in which a rank counts as hung, 0 = "
+      "ten times the longest so far, at least 10" },
+    { "checkpoint_s", FIELD_REAL, ROLE_RUN, AT(checkpoint_s), "600",
+      "[1,86400]", "the same while a checkpoint is written" },
+    { "lease_s", FIELD_REAL, ROLE_RUN, AT(lease_s), "4", "[1,3600]",
+      "seconds after which a rank that is cut off from its supervisor ends "
+      "itself" },
+    { "preflight", FIELD_BOOL, ROLE_RUN, AT(preflight), "yes", "",
+      "check every node before it is used" },
+    { "preflight_s", FIELD_REAL, ROLE_RUN, AT(preflight_s), "30", "[1,3600]",
+      "seconds that the check may take" },
+    { "strikes", FIELD_INT, ROLE_RUN, AT(strikes), "2", "[1,100]",
+      "ranks that hang or are killed on a node until it is ejected; a dead "
+      "node and one that damages data are ejected at once" },
+    { "eject_h", FIELD_REAL, ROLE_RUN, AT(eject_h), "24", "[0,87600]",
+      "hours for which an ejected node is left out of later jobs" },
+    { "max_ejected", FIELD_INT, ROLE_RUN, AT(max_ejected), "0", "[0,65536]",
+      "nodes that may be ejected at one time, 0 = a quarter of the job's, at "
+      "least two" },
+    { "exclude_file", FIELD_TEXT, ROLE_RUN, AT(exclude_file), "", "",
+      "list of ejected nodes, shared by the runs of a user; empty = "
+      "mutransfer/ejected.jsonl in $XDG_STATE_HOME or ~/.local/state" },
     { 0 },
 };
 #undef AT
@@ -280,6 +363,10 @@ static const struct section run_sections[] = {
       "how ranks share the work (docs/parallel.md)" },
     { "launch", launch_fields, offsetof(struct run_config, launch),
       "how a run is started" },
+    { "slurm", slurm_fields, offsetof(struct run_config, slurm),
+      "what is asked of SLURM (docs/slurm.md)" },
+    { "recover", recover_fields, offsetof(struct run_config, recover),
+      "how faults are answered under SLURM (docs/slurm.md)" },
     { "drill", drill_fields, offsetof(struct run_config, drill),
       "faults on purpose, to see them survived; empty = none" },
     { 0 },

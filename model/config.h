@@ -122,10 +122,51 @@ struct drill_config {
     char flip[FIELD_TEXT_BYTES];
     char fail_write[FIELD_TEXT_BYTES];
     char fill_disk[FIELD_TEXT_BYTES];
+    char preflight[FIELD_TEXT_BYTES];
 };
 
 struct launch_config {
     int64_t local; /* ranks on this machine */
+};
+
+/* What is asked of SLURM (docs/slurm.md); 0 and "": as the site has it. */
+struct slurm_config {
+    int64_t nodes;          /* that train */
+    int64_t spares;         /* and stand by */
+    int64_t ranks_per_node; /* or workers, of a sweep */
+    int64_t cpus_per_rank;
+    int64_t gpus_per_node;
+    double memory_gib; /* per node */
+    double time_min;   /* of one job */
+    double signal_s;   /* before its end that state is saved, 0: auto */
+    int64_t requeues;
+    char partition[FIELD_TEXT_BYTES];
+    char account[FIELD_TEXT_BYTES];
+    char qos[FIELD_TEXT_BYTES];
+    char constraint[FIELD_TEXT_BYTES];
+    char exclude[FIELD_TEXT_BYTES];
+    char setup[FIELD_TEXT_BYTES]; /* file that the batch script sources */
+    int by;                       /* enum slurm_by */
+    int array;
+};
+
+enum slurm_by { SLURM_AUTO, SLURM_LIBSLURM, SLURM_TOOLS };
+
+/* How faults are answered (docs/slurm.md). */
+struct recover_config {
+    int64_t attempts; /* restarts without a newer checkpoint */
+    int64_t progress; /* steps by which it must be newer */
+    double node_s;    /* silence of a node */
+    double setup_s;   /* until the first step */
+    double step_s;    /* between two beats, 0: auto */
+    double checkpoint_s;
+    double lease_s; /* a rank without its supervisor stops itself */
+    int preflight;
+    double preflight_s;
+    int64_t strikes; /* faults of one node until it is ejected */
+    double eject_h;
+    int64_t max_ejected; /* 0: auto */
+    char exclude_file[FIELD_TEXT_BYTES];
 };
 
 struct run_config {
@@ -137,8 +178,10 @@ struct run_config {
     struct checkpoint_config checkpoint;
     struct parallel_config parallel;
     struct launch_config launch;
+    struct slurm_config slurm;
+    struct recover_config recover;
     struct drill_config drill;
-    unsigned char set[128]; /* which keys were given; see struct schema */
+    unsigned char set[192]; /* which keys were given; see struct schema */
 };
 
 extern const struct schema run_schema;

@@ -22,7 +22,8 @@ static void note_difference(void *context, const char *key,
     (void)field;
     if (d->text[0] || !strncmp(key, "run.", 4) ||
         !strncmp(key, "checkpoint.", 11) || !strncmp(key, "parallel.", 9) ||
-        !strncmp(key, "launch.", 7) || !strncmp(key, "drill.", 6))
+        !strncmp(key, "launch.", 7) || !strncmp(key, "slurm.", 6) ||
+        !strncmp(key, "recover.", 8) || !strncmp(key, "drill.", 6))
         return;
     snprintf(d->text, sizeof(d->text), "%s is %s there and %s here", key, a, b);
 }

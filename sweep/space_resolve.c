@@ -275,7 +275,8 @@ static void spec_base(FILE *out, const struct space *space)
 
             snprintf(key, sizeof(key), "%s.%s", s->name, f->key);
             if (is_varied(space, key) || !strcmp(s->name, "run") ||
-                !strcmp(s->name, "launch"))
+                !strcmp(s->name, "launch") || !strcmp(s->name, "slurm") ||
+                !strcmp(s->name, "recover"))
                 continue;
             config_text(s, f, &space->base, text, sizeof(text));
             fprintf(out, "%s\t", key);
