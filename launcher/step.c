@@ -31,12 +31,11 @@ static void add(struct words *w, const char *word)
         w->word[w->n++] = (char *)word;
 }
 
-__attribute__((format(printf, 2, 3))) static void
-add_number(struct words *w, const char *format, int number)
+static void add_number(struct words *w, const char *option, int number)
 {
     char *text = w->texts[w->n_texts++];
 
-    (void)snprintf(text, sizeof(w->texts[0]), format, number);
+    (void)snprintf(text, sizeof(w->texts[0]), "%s=%d", option, number);
     add(w, text);
 }
 
@@ -62,12 +61,12 @@ static int make_words(struct words *w, const struct step_request *r,
     add(w, "--distribution=block");
     add(w, "--input=none");
     add(w, !strcmp(r->mpi, "pmix") ? "--mpi=pmix" : "--mpi=none");
-    add_number(w, "--nodes=%d", r->n_nodes);
-    add_number(w, "--ntasks=%d", r->n_nodes * r->tasks_per_node);
-    add_number(w, "--ntasks-per-node=%d", r->tasks_per_node);
-    add_number(w, "--cpus-per-task=%d", r->cpus_per_task);
+    add_number(w, "--nodes", r->n_nodes);
+    add_number(w, "--ntasks", r->n_nodes * r->tasks_per_node);
+    add_number(w, "--ntasks-per-node", r->tasks_per_node);
+    add_number(w, "--cpus-per-task", r->cpus_per_task);
     if (r->gpus_per_node)
-        add_number(w, "--gpus-per-node=%d", r->gpus_per_node);
+        add_number(w, "--gpus-per-node", r->gpus_per_node);
     add(w, w->nodes);
     for (int i = 0; r->command[i]; i++)
         add(w, r->command[i]);
