@@ -48,6 +48,7 @@ int supervisor_init(const struct supervisor_options *options, double now_s,
         .base_step = options->base_step,
         .tries = options->tries,
         .requeues = options->requeues,
+        .last_node = -1,
         /* each node is checked and ejected once in one event at most */
         .room = 2 * options->nodes + 8,
     };
@@ -266,6 +267,7 @@ static void fail(struct supervisor *s, const struct supervisor_event *e)
 {
     s->last = e->failure;
     s->last_status = e->status;
+    s->last_node = e->node;
     (void)snprintf(s->last_text, sizeof(s->last_text), "%s",
                    e->text ? e->text : "");
     /* Nobody knows who is to blame: all are looked at before the next start. */
@@ -452,6 +454,7 @@ static void on_tick(struct supervisor *s, double now_s)
     else if (s->phase == SUPERVISOR_STOPPING && passed > s->options.stop_s) {
         s->last = (struct failure){ FAILURE_HUNG, 0, 0 };
         s->last_status = MUP_DEVICE;
+        s->last_node = -1;
         (void)snprintf(s->last_text, sizeof(s->last_text),
                        "the state was not saved within %.0f s",
                        s->options.stop_s);

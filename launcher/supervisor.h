@@ -122,7 +122,7 @@ struct supervisor {
     int64_t requeues;
     int wish;
     struct failure last; /* why we are CLEARING */
-    int last_status;
+    int last_status, last_node; /* node -1: not known */
     int recheck; /* all nodes, before the next start */
     char last_text[SUPERVISOR_TEXT_BYTES];
     int reserved;               /* `incarnation` is not started yet */

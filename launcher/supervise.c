@@ -1,0 +1,658 @@
+#include "launcher/supervise.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <inttypes.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "launcher/agent.h"
+#include "launcher/job.h"
+#include "launcher/paths.h"
+#include "model/checkpoint_dir.h"
+#include "model/clock.h"
+#include "model/fence.h"
+#include "model/file.h"
+
+#define POLL_MS   50
+#define STATE_S   1.0
+#define JOURNAL_S 2.0
+/* Between two attempts at a controller that does not answer. */
+#define REQUEUE_RETRY_S 5
+/* Of the time before the job's end, kept for the queue's business. */
+#define STOP_MARGIN 0.25
+
+/* --- signals: they wait until the loop asks --- */
+
+static void signal_set(sigset_t *set)
+{
+    sigemptyset(set);
+    (void)sigaddset(set, SIGTERM);
+    (void)sigaddset(set, SIGUSR1);
+    (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGHUP);
+}
+
+static int take_signal(void)
+{
+    const struct timespec now = { 0, 0 };
+    sigset_t set;
+
+    signal_set(&set);
+    return sigtimedwait(&set, NULL, &now);
+}
+
+static void wish(struct supervise *s, int what)
+{
+    static const char *const names[] = { "none", "limit", "preempt",
+                                         "cancel" };
+    struct supervisor_event e = {
+        .kind = EVENT_WISH, .now_s = clock_s(), .node = -1, .wish = what
+    };
+    json_t *o;
+
+    if (s->machine.wish >= what)
+        return;
+    o = launch_log_new("wish");
+    if (o)
+        json_object_set_new(o, "wish", json_string(names[what]));
+    if (what != WISH_CANCEL) /* that one stands there already */
+        supervise_log(s, o);
+    else
+        json_decref(o);
+    supervise_note(s,
+                   what == WISH_LIMIT ? "the job's time is over soon: the "
+                                        "ranks save their state"
+                   : what == WISH_CANCEL
+                       ? "cancelled: the ranks save their state"
+                       : "the scheduler wants the nodes: the ranks save their "
+                         "state");
+    supervise_tell(s, &e);
+}
+
+/* Has somebody asked in the journal to cancel? */
+static int is_cancelled(struct supervise *s)
+{
+    struct launch_log log;
+    int cancelled;
+
+    if (launch_log_read(s->dir, &log, NULL) != MUP_OK)
+        return 0;
+    cancelled = log.cancelled;
+    launch_log_clear(&log);
+    return cancelled;
+}
+
+static void look_for_wishes(struct supervise *s, double now_s)
+{
+    int number = take_signal();
+
+    if (number == SIGUSR1)
+        wish(s, WISH_LIMIT);
+    else if (number > 0)
+        wish(s, is_cancelled(s) ? WISH_CANCEL : WISH_PREEMPT);
+    if (now_s - s->journal_s > JOURNAL_S) {
+        s->journal_s = now_s;
+        if (s->machine.wish != WISH_CANCEL && is_cancelled(s))
+            wish(s, WISH_CANCEL);
+    }
+}
+
+/* --- actions --- */
+
+/* The scheduler may take its time or be down: a child asks it. */
+static void drain(struct supervise *s, const char *node, json_t *event,
+                  const char *reason)
+{
+    struct cluster *c = NULL;
+    pid_t pid = fork();
+    int drained;
+
+    if (pid > 0) {
+        s->children++;
+        json_decref(event);
+        return;
+    }
+    if (pid < 0) {
+        supervise_log(s, event);
+        return;
+    }
+    drained = cluster_open(s->config.slurm.by, &c, NULL) == MUP_OK &&
+              cluster_drain(c, node, reason, NULL) == MUP_OK;
+    if (event)
+        json_object_set_new(event, "drained", json_boolean(drained));
+    supervise_log(s, event);
+    _exit(0);
+}
+
+static void eject(struct supervise *s, const struct supervisor_action *a)
+{
+    struct ejected_node entry = { .time_unix_s = (int64_t)time(NULL) };
+    char reason[CLUSTER_TEXT_BYTES];
+    struct mup_error err = { 0 };
+    json_t *o = launch_log_new("ejected");
+
+    entry.until_unix_s =
+        entry.time_unix_s + (int64_t)(s->config.recover.eject_h * 3600);
+    snprintf(entry.name, sizeof(entry.name), "%s", s->nodes.name[a->node]);
+    snprintf(entry.class, sizeof(entry.class), "%s", failure_name(a->class));
+    snprintf(entry.reason, sizeof(entry.reason), "%s", a->text);
+    snprintf(entry.run, sizeof(entry.run), "%s", s->uuid);
+    snprintf(s->node[a->node].text, sizeof(s->node[a->node].text), "%s",
+             a->text);
+    if (ejected_add(s->exclude_path, &entry, &err) != MUP_OK)
+        supervise_note(s, "%s", err.text);
+    supervise_note(s, "node %s is ejected for %.3g h: %s", entry.name,
+                   s->config.recover.eject_h, a->text);
+    snprintf(reason, sizeof(reason), "mutransfer: %.200s", a->text);
+    if (o) {
+        json_object_set_new(o, "node", json_string(entry.name));
+        json_object_set_new(o, "class", json_string(entry.class));
+        json_object_set_new(o, "reason", json_string(entry.reason));
+        json_object_set_new(o, "until_unix_s",
+                            json_integer(entry.until_unix_s));
+        json_object_set_new(o, "drained", json_false());
+    }
+    drain(s, entry.name, o, reason);
+}
+
+static void start_ranks(struct supervise *s, const struct supervisor_action *a)
+{
+    struct mup_error err = { 0 };
+    struct supervisor_event e = {
+        .kind = EVENT_FAILED,
+        .incarnation = a->incarnation,
+        .node = -1,
+        .failure = { FAILURE_FILES, 0, 0 },
+        .text = err.text,
+    };
+
+    supervise_note(s, "starting %d ranks on %d nodes (start %" PRId64 ")",
+                   (int)(s->config.slurm.nodes *
+                         s->config.slurm.ranks_per_node),
+                   (int)s->config.slurm.nodes, a->incarnation);
+    e.status = supervise_start_ranks(s, a->incarnation, &err);
+    e.now_s = clock_s();
+    if (e.status)
+        supervise_tell(s, &e);
+}
+
+static void clear(struct supervise *s, const struct supervisor_action *a)
+{
+    struct mup_error err = { 0 };
+    double now_s = clock_s();
+    int64_t newest = 0;
+
+    supervise_begin_incident(s, now_s);
+    /* From here on nothing of an earlier start can become a checkpoint. */
+    if (fence_read(s->dir, &newest, &err) != MUP_OK ||
+        (newest < a->incarnation &&
+         fence_raise(s->dir, a->incarnation, &err) != MUP_OK))
+        supervise_note(s, "%s", err.text);
+    supervise_clear_ranks(s, now_s);
+}
+
+static void log_end(struct supervise *s, int status, const char *text)
+{
+    json_t *o = launch_log_new("ended");
+
+    if (o) {
+        json_object_set_new(o, "status", json_integer(status));
+        json_object_set_new(o, "text", json_string(text));
+        json_object_set_new(o, "trained_s", json_real(s->trained_s));
+        json_object_set_new(
+            o, "wall_s", json_real(supervise_unix_s() - s->first_unix_s));
+    }
+    supervise_log(s, o);
+}
+
+/* Nodes that this user should not get again, as the scheduler takes them. */
+static char *excluded(const struct supervise *s)
+{
+    struct ejected list = { 0 };
+    char *text = NULL;
+
+    if (ejected_read(s->exclude_path, (int64_t)time(NULL), &list, NULL) ==
+        MUP_OK)
+        (void)ejected_list(&list, NULL, &text, NULL);
+    ejected_clear(&list);
+    return text;
+}
+
+/* The scheduler ends us when it takes the job back. */
+static void ask_for_requeue(struct supervise *s)
+{
+    double end_s = clock_s() + (double)job_signal_s(&s->config.slurm);
+    struct mup_error err = { 0 };
+    struct cluster *c = NULL;
+    char *exclude = excluded(s);
+    int rc = cluster_open(s->config.slurm.by, &c, &err);
+
+    while (rc == MUP_OK) {
+        rc = cluster_requeue(c, s->job, exclude, &err);
+        if (rc == MUP_OK) { /* on its way */
+            sleep(60);
+            rc = mup_fail(&err, MUP_SYSTEM,
+                          "the job was to be queued again and was not ended");
+        } else if (rc == MUP_DEVICE && clock_s() < end_s) {
+            sleep(REQUEUE_RETRY_S);
+            rc = MUP_OK;
+        }
+    }
+    free(exclude);
+    supervise_note(s, "%s", err.text);
+}
+
+static void requeue(struct supervise *s, const struct supervisor_action *a)
+{
+    json_t *o = launch_log_new("requeued");
+
+    if (o) {
+        json_object_set_new(o, "text", json_string(a->text));
+        json_object_set_new(o, "tries", json_integer(s->machine.tries));
+        json_object_set_new(o, "base_step", json_integer(s->machine.base_step));
+        json_object_set_new(o, "requeues", json_integer(s->machine.requeues));
+    }
+    supervise_log(s, o);
+    supervise_note(s, "queued again: %s", a->text);
+    s->ended = 1;
+    s->status = mup_fail(&s->end, MUP_STOPPED,
+                         "%.400s; the run goes on when the job runs again",
+                         a->text);
+    supervise_write_state(s, clock_s());
+    supervise_close_ranks(s);
+    supervise_close_agents(s);
+    /* Whoever takes the nodes decides whether the job comes back. */
+    if (s->machine.wish != WISH_PREEMPT)
+        ask_for_requeue(s);
+}
+
+static void act(struct supervise *s, const struct supervisor_action *a)
+{
+    switch (a->kind) {
+    case ACTION_CHECK:
+        supervise_check(s, a->node, clock_s());
+        break;
+    case ACTION_START:
+        start_ranks(s, a);
+        break;
+    case ACTION_STOP:
+        supervise_stop_ranks(s);
+        break;
+    case ACTION_CLEAR:
+        clear(s, a);
+        break;
+    case ACTION_EJECT:
+        eject(s, a);
+        break;
+    case ACTION_REQUEUE:
+        requeue(s, a);
+        break;
+    case ACTION_END:
+        log_end(s, a->status, a->text);
+        supervise_write_state(s, clock_s());
+        s->ended = 1;
+        s->status = a->status;
+        if (a->status)
+            (void)mup_fail(&s->end, a->status, "%s", a->text);
+        break;
+    default:
+        break;
+    }
+}
+
+/* An action may make events of its own: they wait for the loop's next round. */
+void supervise_tell(struct supervise *s, struct supervisor_event *e)
+{
+    supervisor_event(&s->machine, e);
+}
+
+static void act_all(struct supervise *s)
+{
+    struct supervisor_action a;
+
+    while (!s->ended && supervisor_act(&s->machine, &a))
+        act(s, &a);
+}
+
+/* --- the loop --- */
+
+static void serve(struct supervise *s, struct pollfd *fds)
+{
+    int n_agents = roster_watch(&s->agents, fds), n = n_agents, n_ranks = 0;
+    struct supervise_ranks *r = &s->ranks;
+    double now_s;
+
+    if (r->open) {
+        n_ranks = roster_watch(&r->roster, fds + n);
+        n += n_ranks;
+        fds[n++] = (struct pollfd){ r->step.err, POLLIN, 0 };
+    }
+    if (poll(fds, (nfds_t)n, POLL_MS) < 0)
+        for (int i = 0; i < n; i++)
+            fds[i].revents = 0;
+    now_s = clock_s();
+    /* Agents first: a node that is gone explains its ranks. */
+    roster_serve(&s->agents, fds, n_agents, now_s);
+    if (n_ranks && r->open)
+        roster_serve(&r->roster, fds + n_agents, n_ranks, now_s);
+}
+
+static void take_agent_line(void *context, const char *text)
+{
+    struct supervise *s = context;
+
+    (void)!write(s->log, text, strlen(text)); /* a log has no remedy */
+    (void)!write(s->log, "\n", 1);
+}
+
+static void reap_children(struct supervise *s)
+{
+    (void)step_reap(&s->agent_step);
+    if (s->ranks.open)
+        (void)step_reap(&s->ranks.step);
+    for (; s->children > 0; s->children--) {
+        /* steps have process groups of their own, so these are the others */
+        if (waitpid(0, NULL, s->ended ? 0 : WNOHANG) <= 0)
+            break;
+    }
+}
+
+static int loop(struct supervise *s, struct mup_error *err)
+{
+    const size_t ranks =
+        (size_t)(s->config.slurm.nodes * s->config.slurm.ranks_per_node);
+    struct pollfd *fds = calloc((size_t)roster_max_fds(&s->agents) + ranks + 64,
+                                sizeof(*fds));
+    struct supervisor_event tick = { .kind = EVENT_TICK, .node = -1 };
+
+    if (!fds)
+        return mup_fail(err, MUP_SYSTEM, "out of memory");
+    while (!s->ended) {
+        double now_s;
+
+        serve(s, fds);
+        now_s = clock_s();
+        step_read(&s->agent_step, take_agent_line, s);
+        reap_children(s);
+        look_for_wishes(s, now_s);
+        roster_alive(&s->agents);
+        supervise_watch_nodes(s, now_s);
+        supervise_watch_ranks(s, now_s);
+        tick.now_s = now_s;
+        supervise_tell(s, &tick);
+        act_all(s);
+        if (!s->ended && now_s - s->state_s > STATE_S)
+            supervise_write_state(s, now_s);
+    }
+    free(fds);
+    return MUP_OK;
+}
+
+/* --- before it --- */
+
+/* An address of this host that others reach: what its name stands for, else
+ * its first network interface that is no loopback. */
+static void find_address(struct supervise *s)
+{
+    const struct addrinfo wanted = { .ai_family = AF_INET,
+                                     .ai_socktype = SOCK_STREAM };
+    struct addrinfo *found = NULL;
+    struct ifaddrs *all = NULL;
+
+    snprintf(s->address, sizeof(s->address), "127.0.0.1");
+    if (getaddrinfo(s->here, NULL, &wanted, &found) == 0 && found) {
+        const struct sockaddr_in *in =
+            (const struct sockaddr_in *)(const void *)found->ai_addr;
+        int local = (ntohl(in->sin_addr.s_addr) >> 24) == 127;
+
+        if (!local)
+            (void)inet_ntop(AF_INET, &in->sin_addr, s->address,
+                            sizeof(s->address));
+        freeaddrinfo(found);
+        if (!local)
+            return;
+    }
+    if (getifaddrs(&all) != 0)
+        return;
+    for (struct ifaddrs *i = all; i; i = i->ifa_next)
+        if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET &&
+            !(i->ifa_flags & IFF_LOOPBACK) && (i->ifa_flags & IFF_UP)) {
+            const struct sockaddr_in *in =
+                (const struct sockaddr_in *)(const void *)i->ifa_addr;
+
+            (void)inet_ntop(AF_INET, &in->sin_addr, s->address,
+                            sizeof(s->address));
+            break;
+        }
+    freeifaddrs(all);
+}
+
+static int read_job(struct supervise *s, struct mup_error *err)
+{
+    const char *id = getenv("SLURM_JOB_ID");
+    const char *nodes = getenv("SLURM_JOB_NODELIST");
+    const char *restart = getenv("SLURM_RESTART_COUNT");
+    int rc;
+
+    if (!id || !nodes)
+        return mup_fail(err, MUP_USAGE,
+                        "'supervise' runs in the batch script that 'mutransfer "
+                        "launch --slurm' submits, not by hand");
+    s->job = strtoll(id, NULL, 10);
+    s->restart = restart ? strtoll(restart, NULL, 10) : 0;
+    s->limit_unix_s = supervise_unix_s() + 60 * s->config.slurm.time_min;
+    rc = hostlist_parse(nodes, &s->nodes, err);
+    if (!rc && s->nodes.n < s->config.slurm.nodes)
+        rc = mup_fail(err, MUP_USAGE,
+                      "the job has %d nodes, and slurm.nodes asks for %lld",
+                      s->nodes.n, (long long)s->config.slurm.nodes);
+    agent_node_name(s->here, sizeof(s->here));
+    find_address(s);
+    return rc;
+}
+
+/* What earlier jobs of the run left. */
+static void read_state(struct supervise *s)
+{
+    json_t *o = launch_state_read(s->dir);
+
+    s->trained_s = json_number_value(json_object_get(o, "trained_s"));
+    s->best_step = json_integer_value(json_object_get(o, "best_step"));
+    s->last_step = json_integer_value(json_object_get(o, "step"));
+    s->saved_unix_s = json_number_value(json_object_get(o, "saved_unix_s"));
+    json_decref(o);
+}
+
+/* A gap in training that began in the job before this one. */
+static void continue_incident(struct supervise *s, const struct launch_log *log)
+{
+    struct incident *i = &s->incident;
+    const char *name = "", *text = "its batch host was lost";
+    double began = 0, now = supervise_unix_s();
+    json_t *event;
+    size_t k;
+
+    json_array_foreach(log->events, k, event)
+    {
+        const char *kind = json_string_value(json_object_get(event, "event"));
+
+        if (!kind)
+            continue;
+        if (!strcmp(kind, "requeued") || !strcmp(kind, "wish")) {
+            began = json_number_value(json_object_get(event, "time"));
+            name = kind;
+            text = "queued again";
+            if (json_string_value(json_object_get(event, "text")))
+                text = json_string_value(json_object_get(event, "text"));
+        } else if (!strcmp(kind, "supervisor")) {
+            name = "";
+            text = "its batch host was lost";
+            began = 0;
+        }
+    }
+    if (log->restarts < 0 || log->first_unix_s <= 0)
+        return;
+    if (began <= 0) { /* nobody said good-bye */
+        json_t *o = launch_state_read(s->dir);
+
+        began = json_number_value(json_object_get(o, "time"));
+        json_decref(o);
+    }
+    *i = (struct incident){ .open = 1,
+                            .planned = name[0] != '\0',
+                            .last_step = s->last_step,
+                            .began_unix_s = began };
+    snprintf(i->class, sizeof(i->class), "%s",
+             i->planned ? failure_name(FAILURE_PREEMPTED)
+                        : failure_name(FAILURE_NODE));
+    snprintf(i->text, sizeof(i->text), "%s", text);
+    i->at[MARK_BEGAN] = clock_s() - (began > 0 && began < now ? now - began : 0);
+}
+
+static void log_supervisor(struct supervise *s)
+{
+    json_t *o = launch_log_new("supervisor"), *nodes = json_array();
+
+    for (int i = 0; i < s->nodes.n; i++)
+        json_array_append_new(nodes, json_string(s->nodes.name[i]));
+    if (o) {
+        json_object_set_new(o, "job", json_integer(s->job));
+        json_object_set_new(o, "restart", json_integer(s->restart));
+        json_object_set_new(o, "host", json_string(s->here));
+        json_object_set_new(o, "pid", json_integer(getpid()));
+        json_object_set(o, "nodes", nodes);
+        json_object_set_new(o, "limit_unix_s", json_real(s->limit_unix_s));
+    }
+    json_decref(nodes);
+    supervise_log(s, o);
+}
+
+static int count_ejected(struct supervise *s)
+{
+    struct ejected list = { 0 };
+    int n = 0;
+
+    if (ejected_read(s->exclude_path, (int64_t)time(NULL), &list, NULL) ==
+        MUP_OK)
+        n = list.n;
+    ejected_clear(&list);
+    return n;
+}
+
+static int init_machine(struct supervise *s, const struct launch_log *log,
+                        struct mup_error *err)
+{
+    const struct recover_config *c = &s->config.recover;
+    int most = c->max_ejected ? (int)c->max_ejected : (s->nodes.n + 3) / 4;
+    double signal_s = (double)job_signal_s(&s->config.slurm);
+    struct supervisor_options o = {
+        .nodes = s->nodes.n,
+        .wanted = (int)s->config.slurm.nodes,
+        .attempts = (int)c->attempts,
+        .progress = c->progress,
+        .strikes = (int)c->strikes,
+        .check_s = 60 + c->preflight_s + 30,
+        .setup_s = c->setup_s,
+        .stop_s = signal_s * (1 - STOP_MARGIN),
+        .tries = log->tries,
+        .base_step = log->base_step,
+        .requeues = s->config.slurm.requeues - log->requeues,
+    };
+    int64_t *steps = NULL;
+    char path[1200];
+    int n = 0, rc;
+
+    if (!c->max_ejected && most < 2)
+        most = 2;
+    /* the list holds those of earlier jobs and other runs too */
+    o.may_eject = most - count_ejected(s);
+    if (o.may_eject < 0)
+        o.may_eject = 0;
+    rc = fence_read(s->dir, &o.incarnation, err);
+    snprintf(path, sizeof(path), "%s/checkpoints", s->dir);
+    if (!rc && checkpoint_list(path, &steps, &n, NULL) == MUP_OK && n > 0)
+        o.saved_step = s->saved_step = steps[0];
+    free(steps);
+    return rc ? rc : supervisor_init(&o, clock_s(), &s->machine, err);
+}
+
+static int open_all(struct supervise *s, struct mup_error *err)
+{
+    struct launch_log log = { 0 };
+    char path[1200];
+    int rc = path_join(s->dir, "launch-config.yaml", s->config_path,
+                       sizeof(s->config_path), err);
+
+    if (!rc)
+        rc = run_config_load(s->config_path, NULL, 0, &s->config, err);
+    if (!rc)
+        rc = read_job(s, err);
+    if (!rc)
+        rc = ejected_path(s->config.recover.exclude_file, s->exclude_path,
+                          sizeof(s->exclude_path), err);
+    if (!rc)
+        rc = launch_log_read(s->dir, &log, err);
+    if (rc)
+        return rc;
+    snprintf(s->uuid, sizeof(s->uuid), "%s", log.uuid);
+    read_state(s);
+    continue_incident(s, &log);
+    s->first_unix_s =
+        log.first_unix_s > 0 ? log.first_unix_s : supervise_unix_s();
+    rc = init_machine(s, &log, err);
+    launch_log_clear(&log);
+    snprintf(path, sizeof(path), "%s/log", s->dir);
+    if (!rc)
+        rc = file_append_open(path, 0, &s->log, err);
+    log_supervisor(s);
+    return rc ? rc : supervise_open_agents(s, err);
+}
+
+int supervise_run(const struct args *args, const char *dir,
+                  struct mup_error *err)
+{
+    struct supervise s = {
+        .args = args,
+        .dir = dir,
+        .log = -1,
+        .agents = { .listen = -1 },
+        .agent_step = { .err = -1 },
+        .ranks = { .step = { .err = -1 } },
+    };
+    sigset_t set;
+    int rc;
+
+    signal_set(&set);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    rc = open_all(&s, err);
+    if (rc)
+        log_end(&s, rc, err ? err->text : "");
+    else
+        rc = loop(&s, err);
+    supervise_close_ranks(&s);
+    supervise_close_agents(&s);
+    reap_children(&s);
+    supervisor_clear(&s.machine);
+    hostlist_clear(&s.nodes);
+    if (s.log >= 0)
+        close(s.log);
+    if (!rc && s.status) {
+        rc = s.status;
+        if (err)
+            *err = s.end;
+    }
+    return rc;
+}
