@@ -233,6 +233,12 @@ static void start_if_ready(struct supervisor *s, double now_s)
 
 /* --- failing --- */
 
+static int has_node(const struct supervisor *s,
+                    const struct supervisor_event *e)
+{
+    return e->node >= 0 && e->node < s->options.nodes;
+}
+
 static void clear_ranks(struct supervisor *s, double now_s)
 {
     struct supervisor_action *a = push(s, ACTION_CLEAR);
@@ -272,7 +278,7 @@ static void fail(struct supervisor *s, const struct supervisor_event *e)
     s->recheck = e->failure.class == FAILURE_NETWORK;
     if (e->failure.class == FAILURE_PREEMPTED && s->wish == WISH_NONE)
         s->wish = WISH_PREEMPT;
-    if (e->failure.blames_node && e->node >= 0)
+    if (e->failure.blames_node && has_node(s, e))
         blame(s, e);
     clear_ranks(s, e->now_s);
 }
@@ -468,8 +474,6 @@ static int is_current(const struct supervisor *s,
 
 void supervisor_event(struct supervisor *s, const struct supervisor_event *e)
 {
-    int has_node = e->node >= 0 && e->node < s->options.nodes;
-
     if (s->phase == SUPERVISOR_ENDED)
         return;
     switch (e->kind) {
@@ -477,21 +481,21 @@ void supervisor_event(struct supervisor *s, const struct supervisor_event *e)
         on_tick(s, e->now_s);
         break;
     case EVENT_AGENT:
-        if (has_node)
+        if (has_node(s, e))
             on_agent(s, e->node);
         break;
     case EVENT_LOST:
-        if (has_node)
+        if (has_node(s, e))
             on_lost(s, e);
         break;
     case EVENT_HEALTHY:
-        if (has_node && s->node[e->node].use == NODE_CHECKING) {
+        if (has_node(s, e) && s->node[e->node].use == NODE_CHECKING) {
             s->node[e->node].use = NODE_READY;
             start_if_ready(s, e->now_s);
         }
         break;
     case EVENT_SICK:
-        if (has_node)
+        if (has_node(s, e))
             on_sick(s, e);
         break;
     case EVENT_STEP:
