@@ -272,8 +272,7 @@ static void fail(struct supervisor *s, const struct supervisor_event *e)
 {
     s->last = e->failure;
     s->last_status = e->status;
-    (void)snprintf(s->last_text, sizeof(s->last_text), "%s",
-                   e->text ? e->text : "");
+    (void)snprintf(s->last_text, sizeof(s->last_text), "%s", e->text);
     /* Nobody knows who is to blame: all are looked at before the next start. */
     s->recheck = e->failure.class == FAILURE_NETWORK;
     if (e->failure.class == FAILURE_PREEMPTED && s->wish == WISH_NONE)
@@ -353,11 +352,11 @@ static void on_done(struct supervisor *s, const struct supervisor_event *e)
     struct supervisor_event failed = *e;
 
     if (e->status != MUP_STOPPED) {
-        end(s, e->status, e->now_s, "%s", e->text ? e->text : "");
+        end(s, e->status, e->now_s, "%s", e->text);
         return;
     }
     if (s->wish == WISH_CANCEL) {
-        end(s, MUP_STOPPED, e->now_s, "%s", e->text ? e->text : "cancelled");
+        end(s, MUP_STOPPED, e->now_s, "%s", *e->text ? e->text : "cancelled");
         return;
     }
     if (s->wish != WISH_NONE) {
@@ -472,10 +471,8 @@ static int is_current(const struct supervisor *s,
     return lives(s) && e->incarnation == s->incarnation;
 }
 
-void supervisor_event(struct supervisor *s, const struct supervisor_event *e)
+static void take(struct supervisor *s, const struct supervisor_event *e)
 {
-    if (s->phase == SUPERVISOR_ENDED)
-        return;
     switch (e->kind) {
     case EVENT_TICK:
         on_tick(s, e->now_s);
@@ -519,7 +516,18 @@ void supervisor_event(struct supervisor *s, const struct supervisor_event *e)
             on_cleared(s, e->now_s);
         break;
     case EVENT_WISH:
-        on_wish(s, e);
+        if (e->wish > WISH_NONE)
+            on_wish(s, e);
         break;
     }
+}
+
+void supervisor_event(struct supervisor *s, const struct supervisor_event *e)
+{
+    struct supervisor_event event = *e;
+
+    if (!event.text)
+        event.text = "";
+    if (s->phase != SUPERVISOR_ENDED)
+        take(s, &event);
 }

@@ -88,7 +88,7 @@ struct supervisor_event {
     struct failure failure;
     int status; /* of DONE, and of a FAILED that is final */
     int wish;
-    const char *text;
+    const char *text; /* or NULL */
 };
 
 enum supervisor_action_kind {
