@@ -1,5 +1,6 @@
 #include "launcher/supervisor.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,8 +88,8 @@ static struct supervisor_action *push(struct supervisor *s, int kind)
     struct supervisor_action *a =
         &s->action[(s->first + s->n_actions) % s->room];
 
-    if (s->n_actions < s->room)
-        s->n_actions++;
+    assert(s->n_actions < s->room);
+    s->n_actions++;
     *a = (struct supervisor_action){ .kind = kind, .node = -1 };
     return a;
 }

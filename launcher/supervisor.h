@@ -2,9 +2,11 @@
  * actions out.  supervise.c sees to the world: agents, ranks, files, SLURM.
  *
  *     supervisor_init(&options, now, &s);
- *     supervisor_event(&s, &event);          any number
+ *     supervisor_event(&s, &event);
  *     while (supervisor_act(&s, &action))    ... until there is none
- *         do it
+ *         do it                              before the next event
+ *
+ * START names its nodes by their use, so the next event must not come between.
  *
  * What always holds:
  *   - START comes only after CLEARED, so that one incarnation lives at most;
