@@ -271,14 +271,17 @@ static void blame(struct supervisor *s, const struct supervisor_event *e)
 
 static void fail(struct supervisor *s, const struct supervisor_event *e)
 {
+    int blamed = e->failure.blames_node && has_node(s, e);
+
     s->last = e->failure;
     s->last_status = e->status;
     (void)snprintf(s->last_text, sizeof(s->last_text), "%s", e->text);
     /* Nobody knows who is to blame: all are looked at before the next start. */
-    s->recheck = e->failure.class == FAILURE_NETWORK;
+    s->recheck = e->failure.class == FAILURE_NETWORK ||
+                 (e->failure.class == FAILURE_CORRUPT && !blamed);
     if (e->failure.class == FAILURE_PREEMPTED && s->wish == WISH_NONE)
         s->wish = WISH_PREEMPT;
-    if (e->failure.blames_node && has_node(s, e))
+    if (blamed)
         blame(s, e);
     clear_ranks(s, e->now_s);
 }
