@@ -269,13 +269,18 @@ static void blame(struct supervisor *s, const struct supervisor_event *e)
         eject(s, e->node, NODE_EJECTED, class, e->text);
 }
 
+static void remember(struct supervisor *s, const struct supervisor_event *e)
+{
+    s->last = e->failure;
+    s->last_status = e->status;
+    (void)snprintf(s->last_text, sizeof(s->last_text), "%s", e->text);
+}
+
 static void fail(struct supervisor *s, const struct supervisor_event *e)
 {
     int blamed = e->failure.blames_node && has_node(s, e);
 
-    s->last = e->failure;
-    s->last_status = e->status;
-    (void)snprintf(s->last_text, sizeof(s->last_text), "%s", e->text);
+    remember(s, e);
     /* Nobody knows who is to blame: all are looked at before the next start. */
     s->recheck = e->failure.class == FAILURE_NETWORK ||
                  (e->failure.class == FAILURE_CORRUPT && !blamed);
@@ -475,6 +480,15 @@ static int is_current(const struct supervisor *s,
     return lives(s) && e->incarnation == s->incarnation;
 }
 
+/* The number that CLEAR reserved is taken: another supervisor has the run. */
+static int is_replaced(const struct supervisor *s,
+                       const struct supervisor_event *e)
+{
+    return s->phase == SUPERVISOR_CLEARING &&
+           e->incarnation == s->incarnation &&
+           e->failure.class == FAILURE_FENCED;
+}
+
 static void take(struct supervisor *s, const struct supervisor_event *e)
 {
     switch (e->kind) {
@@ -510,6 +524,8 @@ static void take(struct supervisor *s, const struct supervisor_event *e)
     case EVENT_FAILED:
         if (is_current(s, e))
             fail(s, e);
+        else if (is_replaced(s, e))
+            remember(s, e);
         break;
     case EVENT_DONE:
         if (is_current(s, e))

@@ -97,7 +97,9 @@ enum supervisor_action_kind {
     ACTION_CHECK,   /* node: preflight */
     ACTION_START,   /* incarnation, on the nodes in NODE_TRAINING */
     ACTION_STOP,    /* ask the ranks to save and stop */
-    ACTION_CLEAR,   /* fence off incarnations before this one, kill all ranks */
+    ACTION_CLEAR,   /* fence off incarnations before this one, kill all ranks;
+                       where the fence is there already, somebody else has the
+                       run: FAILED of this incarnation, FAILURE_FENCED */
     ACTION_EJECT,   /* node, class, text */
     ACTION_REQUEUE, /* text; needs_nodes: others than these */
     ACTION_END,     /* status, text */
