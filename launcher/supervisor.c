@@ -185,6 +185,22 @@ static int best_node(const struct supervisor *s)
     return best;
 }
 
+static void give_up(struct supervisor *s, double now_s)
+{
+    long long due = (long long)(s->base_step + s->options.progress);
+
+    if (s->last.class == FAILURE_NONE)
+        end(s, MUP_DEVICE, now_s,
+            "given up after %d starts without a checkpoint of step %lld or "
+            "later (recover.attempts), the last one in an earlier job",
+            s->tries, due);
+    else
+        end(s, s->last_status ? s->last_status : MUP_DEVICE, now_s,
+            "given up after %d starts without a checkpoint of step %lld or "
+            "later (recover.attempts); the last one ended by %s: %.300s",
+            s->tries, due, failure_title(s->last.class), s->last_text);
+}
+
 static void start(struct supervisor *s, double now_s)
 {
     struct supervisor_action *a;
@@ -195,11 +211,7 @@ static void start(struct supervisor *s, double now_s)
         s->tries = 0;
     }
     if (s->tries >= s->options.attempts) {
-        end(s, s->last_status ? s->last_status : MUP_DEVICE, now_s,
-            "given up after %d starts without a newer checkpoint than that of "
-            "step %lld (recover.attempts); the last one ended by %s: %.300s",
-            s->tries, (long long)s->saved_step, failure_title(s->last.class),
-            s->last_text);
+        give_up(s, now_s);
         return;
     }
     s->tries++;
