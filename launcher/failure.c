@@ -83,9 +83,9 @@ int failure_rank(const char *text)
 
         if (rank < 0)
             continue;
-        if (strstr(end, " damaged data ") && *end == ' ')
-            found = rank;
-        else if (at > text && at[-1] == '(' && !strcmp(end, ")"))
+        if (!strncmp(end, " (", 2) && strstr(end, ") damaged data "))
+            return rank;
+        if (at > text && at[-1] == '(' && !strcmp(end, ")"))
             found = rank;
     }
     return found;
