@@ -1,6 +1,8 @@
 #include "launcher/failure.h"
 
+#include <limits.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -49,12 +51,44 @@ static struct failure classify_bye(const struct failure_evidence *e)
     case MUP_DEVICE:
         if (says(e, "a newer start of this run"))
             return (struct failure){ FAILURE_FENCED, 0, 0 };
-        if (says(e, "damaged data") || says(e, "data was damaged"))
+        if (says(e, "damaged data"))
             return (struct failure){ FAILURE_CORRUPT, 0, 1 };
+        if (says(e, "data was damaged")) /* by whom is not known */
+            return (struct failure){ FAILURE_CORRUPT, 0, 0 };
         return (struct failure){ FAILURE_NETWORK, 0, 0 };
     default:
         return (struct failure){ FAILURE_USER, 0, 0 };
     }
+}
+
+/* "rank 3..." at text; -1 if it is none. */
+static int rank_at(const char *text, char **end)
+{
+    long rank;
+
+    *end = NULL;
+    if (strncmp(text, "rank ", 5) != 0 || text[5] < '0' || text[5] > '9')
+        return -1;
+    rank = strtol(text + 5, end, 10);
+    return rank > INT_MAX ? -1 : (int)rank;
+}
+
+int failure_rank(const char *text)
+{
+    int found = -1;
+    char *end;
+
+    for (const char *at = text; at && (at = strstr(at, "rank ")); at++) {
+        int rank = rank_at(at, &end);
+
+        if (rank < 0)
+            continue;
+        if (!strncmp(end, " (", 2) && strstr(end, ") damaged data "))
+            return rank;
+        if (at > text && at[-1] == '(' && !strcmp(end, ")"))
+            found = rank;
+    }
+    return found;
 }
 
 static struct failure classify_signal(int signal)

@@ -39,6 +39,11 @@ struct failure {
 
 struct failure failure_classify(const struct failure_evidence *e);
 
+/* Ranks that fail together say the same sentence, so which of them spoke first
+ * means nothing: the rank that the sentence itself names, "rank 3 (node7)
+ * damaged data 3 times, ..." or "out of memory for the run (rank 3)"; or -1. */
+int failure_rank(const char *text);
+
 /* "node", "user", ...: in the journal. */
 const char *failure_name(int class);
 /* "node failure", "error of the program": in sentences. */

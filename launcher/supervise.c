@@ -192,14 +192,27 @@ static void clear(struct supervise *s, const struct supervisor_action *a)
 {
     struct mup_error err = { 0 };
     double now_s = clock_s();
-    int64_t newest = 0;
+    struct supervisor_event replaced = {
+        .kind = EVENT_FAILED,
+        .now_s = now_s,
+        .incarnation = a->incarnation,
+        .node = -1,
+        .failure = { FAILURE_FENCED, 0, 0 },
+        .status = MUP_DEVICE,
+        .text = err.text,
+    };
 
     supervise_begin_incident(s, now_s);
     /* From here on nothing of an earlier start can become a checkpoint. */
-    if (fence_read(s->dir, &newest, &err) != MUP_OK ||
-        (newest < a->incarnation &&
-         fence_raise(s->dir, a->incarnation, &err) != MUP_OK))
+    switch (fence_raise(s->dir, a->incarnation, &err)) {
+    case MUP_OK:
+        break;
+    case MUP_USAGE: /* not newer than what is there */
+        supervise_tell(s, &replaced);
+        break;
+    default: /* START tries again */
         supervise_note(s, "%s", err.text);
+    }
     supervise_clear_ranks(s, now_s);
 }
 
@@ -312,18 +325,48 @@ static void act(struct supervise *s, const struct supervisor_action *a)
     }
 }
 
-/* An action may make events of its own: they wait for the loop's next round. */
-void supervise_tell(struct supervise *s, struct supervisor_event *e)
+/* An event that waits for the actions of the one before it. */
+struct supervise_waiting {
+    struct supervisor_event event;
+    char text[SUPERVISOR_TEXT_BYTES];
+    struct supervise_waiting *next;
+};
+
+static void put(struct supervise *s, const struct supervisor_event *e)
 {
-    supervisor_event(&s->machine, e);
+    struct supervise_waiting *w = calloc(1, sizeof(*w)), **end = &s->waiting;
+
+    if (!w) { /* it would be a moment later: silence, or a tick, tells again */
+        supervise_note(s, "out of memory");
+        return;
+    }
+    w->event = *e;
+    snprintf(w->text, sizeof(w->text), "%s", e->text ? e->text : "");
+    w->event.text = w->text;
+    while (*end)
+        end = &(*end)->next;
+    *end = w;
 }
 
-static void act_all(struct supervise *s)
+/* Actions may make events of their own. */
+void supervise_tell(struct supervise *s, const struct supervisor_event *e)
 {
     struct supervisor_action a;
 
-    while (!s->ended && supervisor_act(&s->machine, &a))
-        act(s, &a);
+    put(s, e);
+    if (s->telling)
+        return;
+    s->telling = 1;
+    while (s->waiting) {
+        struct supervise_waiting *w = s->waiting;
+
+        s->waiting = w->next;
+        supervisor_event(&s->machine, &w->event);
+        free(w);
+        while (supervisor_act(&s->machine, &a))
+            act(s, &a);
+    }
+    s->telling = 0;
 }
 
 /* --- the loop --- */
@@ -392,7 +435,6 @@ static int loop(struct supervise *s, struct mup_error *err)
         supervise_watch_ranks(s, now_s);
         tick.now_s = now_s;
         supervise_tell(s, &tick);
-        act_all(s);
         if (!s->ended && now_s - s->state_s > STATE_S)
             supervise_write_state(s, now_s);
     }

@@ -85,6 +85,8 @@ struct supervise {
     double limit_unix_s;
     struct hostlist nodes;
     struct supervisor machine;
+    struct supervise_waiting *waiting; /* events */
+    int telling;
     struct supervise_node *node;
     struct roster agents;
     struct step agent_step;
@@ -105,8 +107,8 @@ struct supervise {
     struct mup_error end; /* its sentence */
 };
 
-/* Tell the machine.  text may be NULL. */
-void supervise_tell(struct supervise *s, struct supervisor_event *e);
+/* Tell the machine, and do what it says.  text may be NULL. */
+void supervise_tell(struct supervise *s, const struct supervisor_event *e);
 
 /* --- supervise_nodes.c --- */
 

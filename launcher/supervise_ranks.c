@@ -330,16 +330,12 @@ static void describe(const struct supervise *s, double now_s, char *out,
                  step);
 }
 
-/* "rank 3 (node2) damaged data": that rank, not who says it. */
+/* The rank that the sentence names, not who says it first. */
 static int named_rank(const struct supervise *s)
 {
-    const struct supervise_suspicion *q = &s->ranks.suspicion;
-    const char *at = strstr(q->text, "rank ");
-    long rank = at && strstr(q->text, "damaged data")
-                    ? strtol(at + 5, NULL, 10)
-                    : q->rank;
+    int rank = failure_rank(s->ranks.suspicion.text);
 
-    return rank >= 0 && rank < s->ranks.n ? (int)rank : q->rank;
+    return rank >= 0 && rank < s->ranks.n ? rank : s->ranks.suspicion.rank;
 }
 
 static void tell_failure(struct supervise *s, double now_s)

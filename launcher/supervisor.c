@@ -1,5 +1,6 @@
 #include "launcher/supervisor.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,8 +89,8 @@ static struct supervisor_action *push(struct supervisor *s, int kind)
     struct supervisor_action *a =
         &s->action[(s->first + s->n_actions) % s->room];
 
-    if (s->n_actions < s->room)
-        s->n_actions++;
+    assert(s->n_actions < s->room);
+    s->n_actions++;
     *a = (struct supervisor_action){ .kind = kind, .node = -1 };
     return a;
 }
@@ -185,6 +186,22 @@ static int best_node(const struct supervisor *s)
     return best;
 }
 
+static void give_up(struct supervisor *s, double now_s)
+{
+    long long due = (long long)(s->base_step + s->options.progress);
+
+    if (s->last.class == FAILURE_NONE)
+        end(s, MUP_DEVICE, now_s,
+            "given up after %d starts without a checkpoint of step %lld or "
+            "later (recover.attempts), the last one in an earlier job",
+            s->tries, due);
+    else
+        end(s, s->last_status ? s->last_status : MUP_DEVICE, now_s,
+            "given up after %d starts without a checkpoint of step %lld or "
+            "later (recover.attempts); the last one ended by %s: %.300s",
+            s->tries, due, failure_title(s->last.class), s->last_text);
+}
+
 static void start(struct supervisor *s, double now_s)
 {
     struct supervisor_action *a;
@@ -195,11 +212,7 @@ static void start(struct supervisor *s, double now_s)
         s->tries = 0;
     }
     if (s->tries >= s->options.attempts) {
-        end(s, s->last_status ? s->last_status : MUP_DEVICE, now_s,
-            "given up after %d starts without a newer checkpoint than that of "
-            "step %lld (recover.attempts); the last one ended by %s: %.300s",
-            s->tries, (long long)s->saved_step, failure_title(s->last.class),
-            s->last_text);
+        give_up(s, now_s);
         return;
     }
     s->tries++;
@@ -234,6 +247,12 @@ static void start_if_ready(struct supervisor *s, double now_s)
 
 /* --- failing --- */
 
+static int has_node(const struct supervisor *s,
+                    const struct supervisor_event *e)
+{
+    return e->node >= 0 && e->node < s->options.nodes;
+}
+
 static void clear_ranks(struct supervisor *s, double now_s)
 {
     struct supervisor_action *a = push(s, ACTION_CLEAR);
@@ -263,18 +282,25 @@ static void blame(struct supervisor *s, const struct supervisor_event *e)
         eject(s, e->node, NODE_EJECTED, class, e->text);
 }
 
-static void fail(struct supervisor *s, const struct supervisor_event *e)
+static void remember(struct supervisor *s, const struct supervisor_event *e)
 {
     s->last = e->failure;
     s->last_status = e->status;
-    s->last_node = e->node;
-    (void)snprintf(s->last_text, sizeof(s->last_text), "%s",
-                   e->text ? e->text : "");
+    s->last_node = has_node(s, e) ? e->node : -1;
+    (void)snprintf(s->last_text, sizeof(s->last_text), "%s", e->text);
+}
+
+static void fail(struct supervisor *s, const struct supervisor_event *e)
+{
+    int blamed = e->failure.blames_node && has_node(s, e);
+
+    remember(s, e);
     /* Nobody knows who is to blame: all are looked at before the next start. */
-    s->recheck = e->failure.class == FAILURE_NETWORK;
+    s->recheck = e->failure.class == FAILURE_NETWORK ||
+                 (e->failure.class == FAILURE_CORRUPT && !blamed);
     if (e->failure.class == FAILURE_PREEMPTED && s->wish == WISH_NONE)
         s->wish = WISH_PREEMPT;
-    if (e->failure.blames_node && e->node >= 0)
+    if (blamed)
         blame(s, e);
     clear_ranks(s, e->now_s);
 }
@@ -349,11 +375,11 @@ static void on_done(struct supervisor *s, const struct supervisor_event *e)
     struct supervisor_event failed = *e;
 
     if (e->status != MUP_STOPPED) {
-        end(s, e->status, e->now_s, "%s", e->text ? e->text : "");
+        end(s, e->status, e->now_s, "%s", e->text);
         return;
     }
     if (s->wish == WISH_CANCEL) {
-        end(s, MUP_STOPPED, e->now_s, "%s", e->text ? e->text : "cancelled");
+        end(s, MUP_STOPPED, e->now_s, "%s", *e->text ? e->text : "cancelled");
         return;
     }
     if (s->wish != WISH_NONE) {
@@ -469,32 +495,37 @@ static int is_current(const struct supervisor *s,
     return lives(s) && e->incarnation == s->incarnation;
 }
 
-void supervisor_event(struct supervisor *s, const struct supervisor_event *e)
+/* The number that CLEAR reserved is taken: another supervisor has the run. */
+static int is_replaced(const struct supervisor *s,
+                       const struct supervisor_event *e)
 {
-    int has_node = e->node >= 0 && e->node < s->options.nodes;
+    return s->phase == SUPERVISOR_CLEARING &&
+           e->incarnation == s->incarnation &&
+           e->failure.class == FAILURE_FENCED;
+}
 
-    if (s->phase == SUPERVISOR_ENDED)
-        return;
+static void take(struct supervisor *s, const struct supervisor_event *e)
+{
     switch (e->kind) {
     case EVENT_TICK:
         on_tick(s, e->now_s);
         break;
     case EVENT_AGENT:
-        if (has_node)
+        if (has_node(s, e))
             on_agent(s, e->node);
         break;
     case EVENT_LOST:
-        if (has_node)
+        if (has_node(s, e))
             on_lost(s, e);
         break;
     case EVENT_HEALTHY:
-        if (has_node && s->node[e->node].use == NODE_CHECKING) {
+        if (has_node(s, e) && s->node[e->node].use == NODE_CHECKING) {
             s->node[e->node].use = NODE_READY;
             start_if_ready(s, e->now_s);
         }
         break;
     case EVENT_SICK:
-        if (has_node)
+        if (has_node(s, e))
             on_sick(s, e);
         break;
     case EVENT_STEP:
@@ -508,6 +539,8 @@ void supervisor_event(struct supervisor *s, const struct supervisor_event *e)
     case EVENT_FAILED:
         if (is_current(s, e))
             fail(s, e);
+        else if (is_replaced(s, e))
+            remember(s, e);
         break;
     case EVENT_DONE:
         if (is_current(s, e))
@@ -518,7 +551,18 @@ void supervisor_event(struct supervisor *s, const struct supervisor_event *e)
             on_cleared(s, e->now_s);
         break;
     case EVENT_WISH:
-        on_wish(s, e);
+        if (e->wish > WISH_NONE)
+            on_wish(s, e);
         break;
     }
+}
+
+void supervisor_event(struct supervisor *s, const struct supervisor_event *e)
+{
+    struct supervisor_event event = *e;
+
+    if (!event.text)
+        event.text = "";
+    if (s->phase != SUPERVISOR_ENDED)
+        take(s, &event);
 }

@@ -2,9 +2,11 @@
  * actions out.  supervise.c sees to the world: agents, ranks, files, SLURM.
  *
  *     supervisor_init(&options, now, &s);
- *     supervisor_event(&s, &event);          any number
+ *     supervisor_event(&s, &event);
  *     while (supervisor_act(&s, &action))    ... until there is none
- *         do it
+ *         do it                              before the next event
+ *
+ * START names its nodes by their use, so the next event must not come between.
  *
  * What always holds:
  *   - START comes only after CLEARED, so that one incarnation lives at most;
@@ -88,14 +90,16 @@ struct supervisor_event {
     struct failure failure;
     int status; /* of DONE, and of a FAILED that is final */
     int wish;
-    const char *text;
+    const char *text; /* or NULL */
 };
 
 enum supervisor_action_kind {
     ACTION_CHECK,   /* node: preflight */
     ACTION_START,   /* incarnation, on the nodes in NODE_TRAINING */
     ACTION_STOP,    /* ask the ranks to save and stop */
-    ACTION_CLEAR,   /* fence off incarnations before this one, kill all ranks */
+    ACTION_CLEAR,   /* fence off incarnations before this one, kill all ranks;
+                       where the fence is there already, somebody else has the
+                       run: FAILED of this incarnation, FAILURE_FENCED */
     ACTION_EJECT,   /* node, class, text */
     ACTION_REQUEUE, /* text; needs_nodes: others than these */
     ACTION_END,     /* status, text */
