@@ -55,8 +55,7 @@ static int take_signal(void)
 
 static void wish(struct supervise *s, int what)
 {
-    static const char *const names[] = { "none", "limit", "preempt",
-                                         "cancel" };
+    static const char *const names[] = { "none", "limit", "preempt", "cancel" };
     struct supervisor_event e = {
         .kind = EVENT_WISH, .now_s = clock_s(), .node = -1, .wish = what
     };
@@ -178,10 +177,10 @@ static void start_ranks(struct supervise *s, const struct supervisor_action *a)
         .text = err.text,
     };
 
-    supervise_note(s, "starting %d ranks on %d nodes (start %" PRId64 ")",
-                   (int)(s->config.slurm.nodes *
-                         s->config.slurm.ranks_per_node),
-                   (int)s->config.slurm.nodes, a->incarnation);
+    supervise_note(
+        s, "starting %d ranks on %d nodes (start %" PRId64 ")",
+        (int)(s->config.slurm.nodes * s->config.slurm.ranks_per_node),
+        (int)s->config.slurm.nodes, a->incarnation);
     e.status = supervise_start_ranks(s, a->incarnation, &err);
     e.now_s = clock_s();
     if (e.status)
@@ -224,8 +223,8 @@ static void log_end(struct supervise *s, int status, const char *text)
         json_object_set_new(o, "status", json_integer(status));
         json_object_set_new(o, "text", json_string(text));
         json_object_set_new(o, "trained_s", json_real(s->trained_s));
-        json_object_set_new(
-            o, "wall_s", json_real(supervise_unix_s() - s->first_unix_s));
+        json_object_set_new(o, "wall_s",
+                            json_real(supervise_unix_s() - s->first_unix_s));
     }
     supervise_log(s, o);
 }
@@ -280,9 +279,9 @@ static void requeue(struct supervise *s, const struct supervisor_action *a)
     supervise_log(s, o);
     supervise_note(s, "queued again: %s", a->text);
     s->ended = 1;
-    s->status = mup_fail(&s->end, MUP_STOPPED,
-                         "%.400s; the run goes on when the job runs again",
-                         a->text);
+    s->status =
+        mup_fail(&s->end, MUP_STOPPED,
+                 "%.400s; the run goes on when the job runs again", a->text);
     supervise_write_state(s, clock_s());
     supervise_close_ranks(s);
     supervise_close_agents(s);
@@ -416,8 +415,8 @@ static int loop(struct supervise *s, struct mup_error *err)
 {
     const size_t ranks =
         (size_t)(s->config.slurm.nodes * s->config.slurm.ranks_per_node);
-    struct pollfd *fds = calloc((size_t)roster_max_fds(&s->agents) + ranks + 64,
-                                sizeof(*fds));
+    struct pollfd *fds =
+        calloc((size_t)roster_max_fds(&s->agents) + ranks + 64, sizeof(*fds));
     struct supervisor_event tick = { .kind = EVENT_TICK, .node = -1 };
 
     if (!fds)
@@ -560,7 +559,8 @@ static void continue_incident(struct supervise *s, const struct launch_log *log)
              i->planned ? failure_name(FAILURE_PREEMPTED)
                         : failure_name(FAILURE_NODE));
     snprintf(i->text, sizeof(i->text), "%s", text);
-    i->at[MARK_BEGAN] = clock_s() - (began > 0 && began < now ? now - began : 0);
+    i->at[MARK_BEGAN] =
+        clock_s() - (began > 0 && began < now ? now - began : 0);
 }
 
 static void log_supervisor(struct supervise *s)

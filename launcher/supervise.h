@@ -58,9 +58,9 @@ struct supervise_ranks {
     int open; /* its roster is */
     int64_t incarnation;
     int n;
-    int *node;      /* of each rank, -1: not known yet */
-    int *reached;   /* the furthest enum train_phase of each */
-    int *task_end;  /* signal, or -(exit status), as srun says; 0: not known */
+    int *node;     /* of each rank, -1: not known yet */
+    int *reached;  /* the furthest enum train_phase of each */
+    int *task_end; /* signal, or -(exit status), as srun says; 0: not known */
     int hellos, byes;
     struct roster roster;
     struct step step;
@@ -95,14 +95,14 @@ struct supervise {
     struct supervise_ranks ranks;
     struct incident incident;
     double began_s; /* last sign of life of what fails now; 0: not known */
-    int log;         /* DIR/log */
-    int children;    /* draining in the background */
+    int log;        /* DIR/log */
+    int children;   /* draining in the background */
     int64_t best_step, last_step;
     int64_t saved_step;
     double saved_unix_s, trained_s, step_s; /* clock of the last step */
     double tokens_per_s;
-    double state_s, journal_s;      /* clock of the last write, read */
-    double first_unix_s;            /* of the run's first supervisor */
+    double state_s, journal_s; /* clock of the last write, read */
+    double first_unix_s;       /* of the run's first supervisor */
     int ended, status;
     struct mup_error end; /* its sentence */
 };

@@ -68,8 +68,7 @@ static json_t *node_json(const struct supervise *s, int node)
     }
     json_object_set_new(o, "name", json_string(s->nodes.name[node]));
     json_object_set_new(
-        o, "use",
-        json_string(supervisor_use_name(s->machine.node[node].use)));
+        o, "use", json_string(supervisor_use_name(s->machine.node[node].use)));
     json_object_set_new(o, "strikes",
                         json_integer(s->machine.node[node].strikes));
     json_object_set_new(o, "ranks", ranks);
@@ -94,8 +93,8 @@ void supervise_write_state(struct supervise *s, double now_s)
     json_object_set_new(o, "job", json_integer(s->job));
     json_object_set_new(o, "restart", json_integer(s->restart));
     json_object_set_new(o, "host", json_string(s->here));
-    json_object_set_new(
-        o, "phase", json_string(supervisor_phase_name(s->machine.phase)));
+    json_object_set_new(o, "phase",
+                        json_string(supervisor_phase_name(s->machine.phase)));
     json_object_set_new(o, "incarnation", json_integer(s->ranks.incarnation));
     json_object_set_new(o, "step", json_integer(s->last_step));
     json_object_set_new(o, "best_step", json_integer(s->best_step));

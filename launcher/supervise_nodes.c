@@ -20,10 +20,9 @@ int supervise_find_node(const struct supervise *s, const char *name)
 
 static void tell_node(struct supervise *s, int kind, int node, const char *text)
 {
-    struct supervisor_event e = { .kind = kind,
-                                  .now_s = clock_s(),
-                                  .node = node,
-                                  .text = text };
+    struct supervisor_event e = {
+        .kind = kind, .now_s = clock_s(), .node = node, .text = text
+    };
 
     if (text)
         snprintf(s->node[node].text, sizeof(s->node[node].text), "%s", text);
@@ -150,9 +149,9 @@ static void log_preflight(struct supervise *s, double now_s)
 
     for (int i = 0; i < s->nodes.n; i++)
         if (s->machine.node[i].use >= NODE_LOST)
-            json_array_append_new(
-                bad, json_pack("{s:s, s:s}", "node", s->nodes.name[i],
-                               "reason", s->node[i].text));
+            json_array_append_new(bad, json_pack("{s:s, s:s}", "node",
+                                                 s->nodes.name[i], "reason",
+                                                 s->node[i].text));
     if (o) {
         json_object_set_new(o, "seconds", json_real(now_s - s->check_began_s));
         json_object_set_new(o, "nodes", json_integer(s->nodes.n));
@@ -199,9 +198,9 @@ static int end_round(struct supervise *s, double now_s)
             return 0;
     for (int i = 0; i < s->nodes.n; i++)
         if (s->node[i].peer >= 0)
-            p->pair[p->n++] = (struct preflight_pair){
-                i, s->node[i].peer, s->node[i].pair_bytes_per_s
-            };
+            p->pair[p->n++] =
+                (struct preflight_pair){ i, s->node[i].peer,
+                                         s->node[i].pair_bytes_per_s };
     return 1;
 }
 
@@ -234,9 +233,8 @@ static void compare(struct supervise *s, int *list, int n, double now_s)
 
     if (answers && bad) {
         for (int i = 0; i < n; i++)
-            answers[i] = (struct preflight_answer){
-                1, s->node[list[i]].result, s->node[list[i]].skew_s
-            };
+            answers[i] = (struct preflight_answer){ 1, s->node[list[i]].result,
+                                                    s->node[list[i]].skew_s };
         preflight_compare(answers, n, bad);
         judge(s, list, n, bad, 0);
         n = list_answered(s, list);
@@ -288,8 +286,8 @@ static void take_serving(struct supervise *s, int node, const char *text)
     char line[128];
     int round, port;
 
-    if (sscanf(text, "%d %d", &round, &port) != 2 ||
-        round != s->pairs.round || s->node[node].peer < 0)
+    if (sscanf(text, "%d %d", &round, &port) != 2 || round != s->pairs.round ||
+        s->node[node].peer < 0)
         return;
     snprintf(line, sizeof(line), "measure %d %s %d", round,
              roster_peer(&s->agents, node), port);
@@ -362,8 +360,8 @@ static int start_agents(struct supervise *s, struct mup_error *err)
     char supervisor[160], run[64];
     char *settings[] = { supervisor, run, NULL };
     char *command[] = { (char *)s->args->program, "agent", "-o",
-                        (char *)s->dir, "--run", s->uuid, s->config_path,
-                        NULL };
+                        (char *)s->dir,           "--run", s->uuid,
+                        s->config_path,           NULL };
     struct step_request request = {
         .mpi = "none",
         .n_nodes = s->nodes.n,

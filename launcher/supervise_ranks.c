@@ -46,8 +46,10 @@ static int start_step(struct supervise *s, struct mup_error *err)
     struct supervise_ranks *r = &s->ranks;
     char supervisor[160], run[64], number[64];
     char *settings[] = { supervisor, run, number, NULL };
-    char *command[] = { (char *)s->args->program, "train", "-o",
-                        (char *)s->dir, "-q", s->config_path, NULL };
+    char *command[] = {
+        (char *)s->args->program, "train", "-o", (char *)s->dir, "-q",
+        s->config_path,           NULL
+    };
     struct step_request request = {
         .mpi = "pmix",
         .tasks_per_node = (int)s->config.slurm.ranks_per_node,
@@ -80,8 +82,7 @@ static void log_start(struct supervise *s)
     if (o) {
         json_object_set_new(o, "incarnation",
                             json_integer(s->ranks.incarnation));
-        json_object_set_new(o, "nodes",
-                            supervise_node_names(s, NODE_TRAINING));
+        json_object_set_new(o, "nodes", supervise_node_names(s, NODE_TRAINING));
         json_object_set_new(o, "spares", supervise_node_names(s, NODE_READY));
         json_object_set_new(o, "ranks", json_integer(s->ranks.n));
     }
@@ -162,8 +163,8 @@ static void suspect(struct supervise *s, int rank, double began_s,
         return;
     *q = (struct supervise_suspicion){ .open = 1,
                                        .rank = rank,
-                                       .since_s = q->open ? q->since_s
-                                                          : clock_s(),
+                                       .since_s =
+                                           q->open ? q->since_s : clock_s(),
                                        .began_s = began_s };
     if (bye) {
         q->said_bye = 1;
@@ -347,7 +348,9 @@ static void tell_failure(struct supervise *s, double now_s)
     const struct failure_evidence evidence = {
         .hung = q->hung,
         .said_bye = q->said_bye,
-        .status = q->said_bye ? q->status : end < 0 ? -end : 0,
+        .status = q->said_bye ? q->status
+                  : end < 0   ? -end
+                              : 0,
         .signal = end > 0 ? end : 0,
         .text = q->text,
     };
@@ -383,8 +386,7 @@ static void tell_no_start(struct supervise *s, double now_s)
     };
 
     snprintf(text, sizeof(text), "srun ended before all ranks came up: %.400s",
-             r->n_words ? r->words[(r->n_words - 1) % 3]
-                        : "it gave no reason");
+             r->n_words ? r->words[(r->n_words - 1) % 3] : "it gave no reason");
     r->done = 1;
     supervise_tell(s, &e);
 }

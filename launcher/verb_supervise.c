@@ -13,7 +13,8 @@ const struct verb verb_supervise = {
     1,
     VERB_HIDDEN,
     "look after a run under SLURM",
-    "Started by the batch script of 'launch --slurm', on the first node of its\n"
+    "Started by the batch script of 'launch --slurm', on the first node of "
+    "its\n"
     "job: starts the ranks, replaces what fails, and writes down what happens.",
     NULL,
     NULL,

@@ -50,6 +50,10 @@ struct comm_world {
     int status; /* of the first fault; MUP_OK: none */
     struct mup_error fault;
     struct comm_stats stats;
+    /* Called now and then while a message is waited for, may be NULL: who waits
+     * for others is alive. */
+    void (*waiting)(void *context);
+    void *waiting_context;
     void *impl;
 };
 

@@ -45,6 +45,7 @@ int comm_has_mpi(void)
 
 #define NOTE_AFTER_S 2.0 /* or a quarter of the deadline */
 #define NOTE_TAG     7
+#define WAITING_S    0.5 /* until a wait is one that others should hear of */
 #define CLOSE_S      5.0
 #define SMALL_BYTES  4096 /* sums up to this size are gathered whole */
 /* Polls before the processor is given to others. */
@@ -212,6 +213,8 @@ static void poll(struct comm *c, struct slot *s)
         }
         if (elapsed > note_s)
             read_notes(w);
+        if (elapsed > WAITING_S && w->waiting)
+            w->waiting(w->waiting_context);
         if (elapsed > w->deadline_s)
             blame(c, s->call);
     }

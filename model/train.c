@@ -389,6 +389,8 @@ static int run_open(const struct run_config *config, struct run *r,
         rc = comm_agree(all, run_open_guard(r, err), err);
     r->trainer.alive.context = r;
     r->trainer.alive.pass = still_alive;
+    r->ranks.world.waiting = still_alive;
+    r->ranks.world.waiting_context = r;
     r->started = clock_s();
     r->started_step = r->step;
     return rc;
