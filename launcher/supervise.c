@@ -1,22 +1,15 @@
 #include "launcher/supervise.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <ifaddrs.h>
 #include <inttypes.h>
-#include <net/if.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "launcher/address.h"
 #include "launcher/agent.h"
 #include "launcher/job.h"
 #include "launcher/paths.h"
@@ -443,43 +436,6 @@ static int loop(struct supervise *s, struct mup_error *err)
 
 /* --- before it --- */
 
-/* An address of this host that others reach: what its name stands for, else
- * its first network interface that is no loopback. */
-static void find_address(struct supervise *s)
-{
-    const struct addrinfo wanted = { .ai_family = AF_INET,
-                                     .ai_socktype = SOCK_STREAM };
-    struct addrinfo *found = NULL;
-    struct ifaddrs *all = NULL;
-
-    snprintf(s->address, sizeof(s->address), "127.0.0.1");
-    if (getaddrinfo(s->here, NULL, &wanted, &found) == 0 && found) {
-        const struct sockaddr_in *in =
-            (const struct sockaddr_in *)(const void *)found->ai_addr;
-        int local = (ntohl(in->sin_addr.s_addr) >> 24) == 127;
-
-        if (!local)
-            (void)inet_ntop(AF_INET, &in->sin_addr, s->address,
-                            sizeof(s->address));
-        freeaddrinfo(found);
-        if (!local)
-            return;
-    }
-    if (getifaddrs(&all) != 0)
-        return;
-    for (struct ifaddrs *i = all; i; i = i->ifa_next)
-        if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET &&
-            !(i->ifa_flags & IFF_LOOPBACK) && (i->ifa_flags & IFF_UP)) {
-            const struct sockaddr_in *in =
-                (const struct sockaddr_in *)(const void *)i->ifa_addr;
-
-            (void)inet_ntop(AF_INET, &in->sin_addr, s->address,
-                            sizeof(s->address));
-            break;
-        }
-    freeifaddrs(all);
-}
-
 static int read_job(struct supervise *s, struct mup_error *err)
 {
     const char *id = getenv("SLURM_JOB_ID");
@@ -500,7 +456,7 @@ static int read_job(struct supervise *s, struct mup_error *err)
                       "the job has %d nodes, and slurm.nodes asks for %lld",
                       s->nodes.n, (long long)s->config.slurm.nodes);
     agent_node_name(s->here, sizeof(s->here));
-    find_address(s);
+    address_find(s->here, s->address, sizeof(s->address));
     return rc;
 }
 
