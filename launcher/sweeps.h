@@ -3,12 +3,13 @@
 #define LAUNCHER_SWEEPS_H
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "sweep/driver.h"
 
 json_t *sweeps_json(const char *dir, const struct sweep_progress *p);
 
 /* wall_s < 0: not known. */
-void sweeps_print(const struct sweep_progress *p, double wall_s);
+void sweeps_print(const struct sweep_progress *p, double wall_s, FILE *out);
 
 #endif
