@@ -332,6 +332,18 @@ int roster_say(struct roster *r, int rank, const char *line)
     return -1;
 }
 
+void roster_peer(const struct roster *r, int rank, char *out, size_t bytes)
+{
+    struct sockaddr_in in = { 0 };
+    socklen_t n = sizeof(in);
+
+    out[0] = '\0';
+    for (int i = 0; i < r->n_connections; i++)
+        if (r->connection[i].rank == rank &&
+            getpeername(r->connection[i].fd, (struct sockaddr *)&in, &n) == 0)
+            (void)inet_ntop(AF_INET, &in.sin_addr, out, (socklen_t)bytes);
+}
+
 void roster_alive(struct roster *r)
 {
     for (int i = 0; i < r->n_connections; i++)

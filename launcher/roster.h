@@ -81,6 +81,8 @@ void roster_stop(struct roster *r);
 /* One line, without newline and shorter than HEARTBEAT_ORDER_BYTES, to one
  * rank: whole or not at all.  -1: it is not connected or takes nothing now. */
 int roster_say(struct roster *r, int rank, const char *line);
+/* The numeric address that its connection comes from, "" if it has none. */
+void roster_peer(const struct roster *r, int rank, char *out, size_t bytes);
 /* To all that are connected: their supervisor lives. */
 void roster_alive(struct roster *r);
 

@@ -283,14 +283,14 @@ static void go_on_checking(struct supervise *s, double now_s)
 
 static void take_serving(struct supervise *s, int node, const char *text)
 {
-    char line[128];
+    char line[128], host[64];
     int round, port;
 
     if (sscanf(text, "%d %d", &round, &port) != 2 || round != s->pairs.round ||
         s->node[node].peer < 0)
         return;
-    snprintf(line, sizeof(line), "measure %d %s %d", round,
-             roster_peer(&s->agents, node), port);
+    roster_peer(&s->agents, node, host, sizeof(host));
+    snprintf(line, sizeof(line), "measure %d %s %d", round, host, port);
     (void)roster_say(&s->agents, s->node[node].peer, line);
 }
 
