@@ -329,7 +329,7 @@ preconditions() {
                 "and have no disk of their own"
         fi
     fi
-    [ "$netns" = 0 ] || [ $machines = 1 ] || refuse "--netns needs root"
+    [ "$netns" = 0 ] || [ $machines = 1 ] || refuse "--netns needs root, and the right to make namespaces"
     [ "$netns" = 0 ] || unshare --net true 2>/dev/null ||
         refuse "--netns: this machine does not permit network namespaces"
 }
