@@ -59,12 +59,12 @@ holders() {
         cut -d/ -f3 | sort -u
 }
 
-# named COMM: those of the pids on stdin.
+# named PATTERN: those of the pids on stdin.
 named() {
     local pid comm
 
     while read -r pid; do
-        read -r comm 2>/dev/null <"/proc/$pid/comm" && [ "$comm" = "$1" ] &&
+        read -r comm 2>/dev/null <"/proc/$pid/comm" && [[ $comm =~ ^($1)$ ]] &&
             echo "$pid"
     done
 }
@@ -329,7 +329,8 @@ preconditions() {
                 "and have no disk of their own"
         fi
     fi
-    [ "$netns" = 0 ] || [ $machines = 1 ] || refuse "--netns needs root"
+    [ "$netns" = 0 ] || [ $machines = 1 ] ||
+        refuse "--netns needs root, and the right to make namespaces"
     [ "$netns" = 0 ] || unshare --net true 2>/dev/null ||
         refuse "--netns: this machine does not permit network namespaces"
 }
@@ -392,10 +393,17 @@ machines_all() {
         cut -d/ -f3
 }
 
+# An srun whose step was killed with its daemons would wait for ever.
+clients() {
+    grep -lzxF "SLURM_CONF=$conf" /proc/[0-9]*/environ 2>/dev/null |
+        cut -d/ -f3 | named 'srun|salloc|sattach'
+}
+
 everybody() {
     local k
 
     {
+        clients
         holders '*'
         for k in $(seq "$nodes"); do
             tasks_of "node$k"

@@ -219,7 +219,12 @@ nothing_left() {
     [ -z "$(leftovers "$1")" ]
 }
 
+srun sleep 600 >/dev/null 2>&1 &
+client=$!
+soon tasks node1 1
 holds "a cluster ends" cluster down "$a"
+wait $client
+says "... with who waits for it" '^137$' echo $?
 holds "... and leaves nothing behind" nothing_left "$a"
 says "... once" 'down' cluster down "$a"
 says "... and starts again" '3 nodes' cluster up "$a" --nodes 3
