@@ -17,9 +17,9 @@ struct step_request {
     const char *mpi;   /* "pmix" or "none" */
     const char *nodes; /* "node1,node3" */
     int n_nodes, tasks_per_node, cpus_per_task, gpus_per_node;
-    int log;               /* file descriptor for its stdout */
-    char *const *command;  /* NULL-terminated */
-    char *const *settings; /* "NAME=value" for its environment, or NULL */
+    int log;                    /* file descriptor for its stdout */
+    const char *const *command; /* NULL-terminated */
+    char *const *settings;      /* "NAME=value" for its environment, or NULL */
 };
 
 struct step {

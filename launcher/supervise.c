@@ -139,7 +139,7 @@ static void eject(struct supervise *s, const struct supervisor_action *a)
         entry.time_unix_s + (int64_t)(s->config.recover.eject_h * 3600);
     snprintf(entry.name, sizeof(entry.name), "%s", s->nodes.name[a->node]);
     snprintf(entry.class, sizeof(entry.class), "%s", failure_name(a->class));
-    snprintf(entry.reason, sizeof(entry.reason), "%s", a->text);
+    snprintf(entry.reason, sizeof(entry.reason), "%.250s", a->text);
     snprintf(entry.run, sizeof(entry.run), "%s", s->uuid);
     snprintf(s->node[a->node].text, sizeof(s->node[a->node].text), "%s",
              a->text);

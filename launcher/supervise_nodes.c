@@ -359,9 +359,8 @@ static int start_agents(struct supervise *s, struct mup_error *err)
 {
     char supervisor[160], run[64];
     char *settings[] = { supervisor, run, NULL };
-    char *command[] = { (char *)s->args->program, "agent", "-o",
-                        (char *)s->dir,           "--run", s->uuid,
-                        s->config_path,           NULL };
+    const char *command[] = { s->args->program, "agent", "-o",           s->dir,
+                              "--run",          s->uuid, s->config_path, NULL };
     struct step_request request = {
         .mpi = "none",
         .n_nodes = s->nodes.n,

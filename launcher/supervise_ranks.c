@@ -46,10 +46,8 @@ static int start_step(struct supervise *s, struct mup_error *err)
     struct supervise_ranks *r = &s->ranks;
     char supervisor[160], run[64], number[64];
     char *settings[] = { supervisor, run, number, NULL };
-    char *command[] = {
-        (char *)s->args->program, "train", "-o", (char *)s->dir, "-q",
-        s->config_path,           NULL
-    };
+    const char *command[] = { s->args->program, "train", "-o", s->dir, "-q",
+                              s->config_path,   NULL };
     struct step_request request = {
         .mpi = "pmix",
         .tasks_per_node = (int)s->config.slurm.ranks_per_node,
@@ -252,7 +250,8 @@ static void hear_rank(void *context, const struct rank_event *e)
         break;
     case HEARTBEAT_PROGRESS:
         if (e->rank == 0)
-            snprintf(r->progress, sizeof(r->progress), "%s", e->message.text);
+            snprintf(r->progress, sizeof(r->progress), "%.190s",
+                     e->message.text);
         break;
     case HEARTBEAT_BYE:
         r->byes += is_good_end(e->message.status);

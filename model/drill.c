@@ -17,6 +17,14 @@ static const char *const kinds[] = { "weight", "m",       "v",
                                      "grad",   "compute", "copy" };
 enum { N_KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
+static const char *const findings[] = {
+    [DRILL_SLOW] = "slow",     [DRILL_BITS] = "bits",
+    [DRILL_HANG] = "hang",     [DRILL_UNREADABLE] = "unreadable",
+    [DRILL_DISK] = "disk",     [DRILL_CLOCK] = "clock",
+    [DRILL_DEVICE] = "device",
+};
+enum { N_FINDINGS = sizeof(findings) / sizeof(findings[0]) };
+
 const char *drill_kind_name(int kind)
 {
     return kinds[kind];
@@ -112,6 +120,34 @@ static int parse_flip(const char *text, struct drill_flip *out,
     return MUP_OK;
 }
 
+static int parse_preflight(const char *text, struct drill_preflight *out,
+                           struct mup_error *err)
+{
+    static const char form[] =
+        "node NAME slow|bits|hang|unreadable|disk|clock|device";
+    struct words w;
+
+    split(text, &w);
+    if (w.n == 0)
+        return MUP_OK;
+    if (w.n != 3 || strcmp(w.word[0], "node") != 0 ||
+        strlen(w.word[1]) >= sizeof(out->node))
+        return bad("preflight", text, form, err);
+    for (int i = DRILL_SLOW; i < N_FINDINGS; i++)
+        if (!strcmp(w.word[2], findings[i]))
+            out->finding = i;
+    if (out->finding == DRILL_FIT)
+        return bad("preflight", text, form, err);
+    snprintf(out->node, sizeof(out->node), "%s", w.word[1]);
+    return MUP_OK;
+}
+
+int drill_finding_on(const struct drill *drill, const char *node)
+{
+    return strcmp(drill->preflight.node, node) ? DRILL_FIT
+                                               : drill->preflight.finding;
+}
+
 int drill_parse(const struct drill_config *c, struct drill *out,
                 struct mup_error *err)
 {
@@ -135,6 +171,8 @@ int drill_parse(const struct drill_config *c, struct drill *out,
         rc = parse_simple(&fill, c->fill_disk, &d.fill_disk, err);
     if (!rc)
         rc = parse_flip(c->flip, &d.flip, err);
+    if (!rc)
+        rc = parse_preflight(c->preflight, &d.preflight, err);
     if (!rc)
         *out = d;
     return rc;

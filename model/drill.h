@@ -30,9 +30,27 @@ struct drill_flip {
     int64_t times;   /* that the step comes again, after returns */
 };
 
+/* What the check before the start finds. */
+enum drill_finding {
+    DRILL_FIT, /* no drill */
+    DRILL_SLOW,
+    DRILL_BITS, /* a product with a wrong bit */
+    DRILL_HANG,
+    DRILL_UNREADABLE, /* half an answer */
+    DRILL_DISK,       /* other bytes than were written */
+    DRILL_CLOCK,
+    DRILL_DEVICE, /* a GPU with memory errors */
+};
+
+struct drill_preflight {
+    int finding; /* enum drill_finding */
+    char node[64];
+};
+
 struct drill {
     struct drill_at kill, stop, slow, fail_write, fill_disk;
     struct drill_flip flip;
+    struct drill_preflight preflight;
 };
 
 /*  kill, stop   rank R step S
@@ -40,11 +58,15 @@ struct drill {
  *  flip         rank R step S KIND TENSOR bit B [element N] [times N]
  *  fail_write   rank R write N
  *  fill_disk    rank R bytes N
+ *  preflight    node NAME slow|bits|hang|unreadable|disk|clock|device
  * MUP_USAGE; the sentence begins with the key. */
 int drill_parse(const struct drill_config *config, struct drill *out,
                 struct mup_error *err);
 
 /* "weight", "m", "v", "grad", "compute", "copy". */
 const char *drill_kind_name(int kind);
+
+/* What the drill finds on a node: enum drill_finding. */
+int drill_finding_on(const struct drill *drill, const char *node);
 
 #endif

@@ -92,7 +92,8 @@ static json_t *describe_drill(const struct drill_config *d)
                  { "slow", d->slow },
                  { "flip", d->flip },
                  { "fail_write", d->fail_write },
-                 { "fill_disk", d->fill_disk } };
+                 { "fill_disk", d->fill_disk },
+                 { "preflight", d->preflight } };
     json_t *drill = NULL;
 
     for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
