@@ -455,7 +455,7 @@ static int read_job(struct supervise *s, struct mup_error *err)
         rc = mup_fail(err, MUP_USAGE,
                       "the job has %d nodes, and slurm.nodes asks for %lld",
                       s->nodes.n, (long long)s->config.slurm.nodes);
-    agent_node_name(s->here, sizeof(s->here));
+    heartbeat_node_name(s->here);
     address_find(s->here, s->address, sizeof(s->address));
     return rc;
 }
