@@ -1,0 +1,82 @@
+#!/bin/bash
+# Faults of a run under SLURM that it recovers from inside of its job; every
+# one leaves the loss curve of the unbroken run.  Prints "ok - NAME" lines.
+#   tests/slurm/test_recover.sh [NAME...]    all, or those
+# shellcheck source=tests/slurm/harness.sh
+. "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
+
+unbroken() {
+    begin whole
+    finish
+    ended "an unbroken run comes to its end" 0
+    says "and has trained all steps" events.jsonl '"done".*"step": ?240'
+}
+
+node() {
+    begin node
+    at_step 70
+    cluster kill-node "$state" node2
+    finish
+    ended "a run whose node died comes to its end" 0
+    says "the node is named as dead" launch.jsonl '"failure".*"class":"node","node":"node2"'
+    says "and ejected" launch.jsonl '"ejected".*"node2"'
+    recovered "it trains again within 10 s" 10
+    as_whole "with the losses of the unbroken run"
+    cluster start-node "$state" node2 >/dev/null
+}
+
+hung() {
+    begin hung --drill.stop="rank 1 step 90" --recover.step_s=2
+    finish
+    ended "a run with a stopped rank comes to its end" 0
+    says "the rank that hangs is named" launch.jsonl '"failure".*"class":"hung".*"rank":1'
+    says "with where it waits" launch.jsonl '"stack":"'
+    recovered "it trains again within 10 s" 10
+    as_whole "with the losses of the unbroken run"
+}
+
+killed() {
+    begin killed --drill.kill="rank 2 step 90"
+    finish
+    ended "a run with a killed rank comes to its end" 0
+    says "the signal is named" launch.jsonl 'killed by signal 9'
+    as_whole "with the losses of the unbroken run"
+}
+
+limit() {
+    begin limit --slurm.time_min=1 --slurm.signal_s=50 --drill.slow="rank 0 ms 120"
+    finish
+    ended "a run that needs two jobs comes to its end" 0
+    says "it was queued again" launch.jsonl '"requeued"'
+    as_whole "with the losses of the unbroken run"
+}
+
+batch() {
+    begin batch
+    at_step 70
+    cluster kill-node "$state" node1
+    finish
+    ended "a run that lost its batch host comes to its end" 0
+    as_whole "with the losses of the unbroken run"
+    cluster start-node "$state" node1 >/dev/null
+}
+
+cancelled() {
+    begin cancelled
+    at_step 70
+    "$m" cancel "$dir" >cancel.out 2>&1
+    finish
+    ended "a cancelled run ends with its state saved" 7
+    begin cancelled
+    finish
+    ended "and the same command continues it" 0
+    as_whole "with the losses of the unbroken run"
+}
+
+cluster up "$state" --nodes 4 >/dev/null || exit 1
+eval "$(cluster env "$state")"
+for name in ${*:-unbroken node hung killed cancelled batch limit}; do
+    rm -rf "$XDG_STATE_HOME"
+    "$name"
+done
+exit $failed
