@@ -82,10 +82,17 @@ begin() {
         </dev/null &
     client=$!
 }
-# finish: wait for its end; sets $code.
+# finish [SECONDS]: wait for its end, so long at most; sets $code.
 finish() {
     code=0
+    until_true "${1:-120}" is_over "$client" || {
+        tell
+        kill -9 "$client"
+    }
     wait "$client" 2>/dev/null || code=$?
+}
+is_over() {
+    ! kill -0 "$1" || grep -q '^State:.Z' "/proc/$1/status"
 }
 # Steps that the run in $dir has logged.
 steps() {
