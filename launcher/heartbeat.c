@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launcher/stop.h"
+
 /* How long the last words may wait for a full socket. */
 #define BYE_MS    200
 #define BYE_TRIES 10
@@ -135,6 +137,8 @@ int heartbeat_parse(const char *line, struct heartbeat_message *out)
 
 static void disconnect(struct heartbeat *h)
 {
+    if (h->leased) /* before the number can be another file's */
+        stop_lease_unheard();
     if (h->fd >= 0)
         close(h->fd);
     h->fd = -1;
@@ -229,34 +233,11 @@ static int connect_any(const char *host, const char *port)
     return fd;
 }
 
-/* A word of a line: no spaces, nothing that steers a terminal. */
-static int is_name(const char *text)
-{
-    for (const char *c = text; *c; c++)
-        if ((unsigned char)*c <= ' ' || *c == 127)
-            return 0;
-    return *text && strlen(text) < HEARTBEAT_HOST_BYTES;
-}
-
-void heartbeat_node_name(char out[HEARTBEAT_HOST_BYTES])
-{
-    const char *node = getenv("SLURMD_NODENAME");
-    char host[HEARTBEAT_HOST_BYTES] = "";
-
-    if (!node || !is_name(node)) {
-        if (gethostname(host, sizeof(host)) != 0)
-            host[0] = '\0';
-        host[sizeof(host) - 1] = '\0';
-        node = is_name(host) ? host : "unknown";
-    }
-    snprintf(out, HEARTBEAT_HOST_BYTES, "%s", node);
-}
-
 int heartbeat_open(int rank, int ranks, struct heartbeat *out,
                    struct mup_error *err)
 {
     const char *address = getenv(HEARTBEAT_VARIABLE);
-    char text[300], host[HEARTBEAT_HOST_BYTES], *port, *token;
+    char text[300], host[NODE_NAME_BYTES], *port, *token;
 
     *out = (struct heartbeat){ .fd = -1 };
     if (!address || !*address)
@@ -273,12 +254,20 @@ int heartbeat_open(int rank, int ranks, struct heartbeat *out,
         return mup_fail(err, MUP_USAGE,
                         HEARTBEAT_VARIABLE " is not HOST:PORT:TOKEN; unset it "
                                            "to train without supervisor");
-    heartbeat_node_name(host);
+    node_name(host);
     out->fd = connect_any(text, port);
     if (out->fd < 0)
         disconnect(out);
     say(out, "hello %s %d %d %ld %s", token, rank, ranks, (long)getpid(), host);
     return MUP_OK;
+}
+
+void heartbeat_lease(struct heartbeat *h, double lease_s)
+{
+    if (h->fd < 0 && !h->stop)
+        return;
+    h->leased = 1;
+    stop_lease(h->fd, lease_s);
 }
 
 int heartbeat_is_watched(const struct heartbeat *h)
@@ -328,6 +317,7 @@ static void listen_to(struct heartbeat *h)
             disconnect(h);
         if (n <= 0)
             break;
+        stop_heard();
         for (ssize_t i = 0; i < n; i++) {
             h->in[h->n_in++] = bytes[i];
             if (bytes[i] == '\n' && !h->too_long)
@@ -403,5 +393,8 @@ int heartbeat_close(struct heartbeat *h, int status, const char *text)
     /* Closing with a "stop" unread would reset the connection, bye and all. */
     (void)heartbeat_should_stop(h);
     disconnect(h);
+    if (h->leased)
+        stop_lease_end();
+    h->leased = 0;
     return told;
 }

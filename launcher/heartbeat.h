@@ -20,12 +20,13 @@
 #ifndef LAUNCHER_HEARTBEAT_H
 #define LAUNCHER_HEARTBEAT_H
 
+#include "model/node.h"
 #include "model/train.h"
 
 #define HEARTBEAT_VARIABLE    "MUTRANSFER_SUPERVISOR"
 #define HEARTBEAT_LINE_BYTES  1280 /* with newline; holds any mup_error */
 #define HEARTBEAT_TOKEN_BYTES 33
-#define HEARTBEAT_HOST_BYTES  64
+#define HEARTBEAT_HOST_BYTES  NODE_NAME_BYTES
 #define HEARTBEAT_ORDER_BYTES 256 /* of the supervisor, with newline */
 
 enum heartbeat_kind {
@@ -57,6 +58,7 @@ struct heartbeat {
     int stop;    /* the supervisor said so, or has gone */
     int reached; /* it took some of what was said */
     int told;    /* ... the bye, too */
+    int leased;  /* by heartbeat_lease */
     char out[2 * HEARTBEAT_LINE_BYTES]; /* accepted, not yet sent */
     size_t n_out;
     char in[HEARTBEAT_ORDER_BYTES]; /* part of a line */
@@ -66,14 +68,14 @@ struct heartbeat {
     size_t n_heard;
 };
 
-/* This node's name: SLURMD_NODENAME, else the host's. */
-void heartbeat_node_name(char out[HEARTBEAT_HOST_BYTES]);
-
 /* Connect where the environment asks for it, within seconds.  MUP_USAGE for an
  * address that is none; a supervisor that does not answer is one that has
  * gone. */
 int heartbeat_open(int rank, int ranks, struct heartbeat *out,
                    struct mup_error *err);
+/* From now on this process ends, wherever it is, when the supervisor has not
+ * been heard for lease_s (stop.h).  Nothing where there never was one. */
+void heartbeat_lease(struct heartbeat *h, double lease_s);
 /* Is there a supervisor who shows the progress? */
 int heartbeat_is_watched(const struct heartbeat *h);
 void heartbeat_beat(struct heartbeat *h, const struct train_beat *beat);
