@@ -24,7 +24,8 @@ void run_tell(struct run *r, const char *sentence)
 
 void run_beat(struct run *r, int phase, double compute_s)
 {
-    const struct train_beat beat = { r->step, phase, compute_s };
+    const struct train_beat beat = { r->step, phase, compute_s,
+                                     r->saved_step > 0 ? r->saved_step : 0 };
 
     r->phase = phase;
     r->last_beat_s = clock_s();
