@@ -41,8 +41,7 @@ struct agent {
     struct agent_ranks ranks;
     int clearing;
     double clear_until_s;
-    double beat_s;  /* of the next one */
-    double heard_s; /* when there was a supervisor last */
+    double beat_s; /* of the next one */
 };
 
 /* --- answers --- */
@@ -326,18 +325,16 @@ static int end_alone(struct agent *a, struct mup_error *err)
 
 static int loop(struct agent *a, struct mup_error *err)
 {
+    const double lease_s = a->options->config.recover.lease_s;
     char line[HEARTBEAT_LINE_BYTES];
 
     for (;;) {
         beat(a);
         while (heartbeat_hear(&a->heart, line, sizeof(line)))
             obey(a, line);
-        if (heartbeat_loss(&a->heart) == NULL) {
-            a->heard_s = clock_s();
-            if (heartbeat_should_stop(&a->heart))
-                return MUP_OK;
-        }
-        if (clock_s() - a->heard_s >= a->options->config.recover.lease_s)
+        if (a->heart.asked)
+            return MUP_OK;
+        if (clock_s() - a->heart.heard_s >= lease_s)
             return end_alone(a, err);
         for (int kind = 0; kind < WORK_KINDS; kind++)
             if (a->work[kind].active)
@@ -365,7 +362,6 @@ int agent_run(const struct agent_options *options, struct mup_error *err)
         rc = mup_fail(err, MUP_USAGE,
                       HEARTBEAT_VARIABLE " is not set; agents are started by "
                                          "the supervisor of a run");
-    a->heard_s = clock_s();
     if (rc == MUP_OK)
         rc = loop(a, err);
     for (int kind = 0; kind < WORK_KINDS; kind++)

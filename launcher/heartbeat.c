@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "launcher/stop.h"
+#include "model/clock.h"
 
 /* How long the last words may wait for a full socket. */
 #define BYE_MS    200
@@ -239,7 +240,7 @@ int heartbeat_open(int rank, int ranks, struct heartbeat *out,
     const char *address = getenv(HEARTBEAT_VARIABLE);
     char text[300], host[NODE_NAME_BYTES], *port, *token;
 
-    *out = (struct heartbeat){ .fd = -1 };
+    *out = (struct heartbeat){ .fd = -1, .heard_s = clock_s() };
     if (!address || !*address)
         return MUP_OK;
     snprintf(text, sizeof(text), "%s", address);
@@ -296,7 +297,7 @@ void heartbeat_progress(struct heartbeat *h, const char *text)
 static void take_order(struct heartbeat *h)
 {
     if (h->n_in == 5 && !memcmp(h->in, "stop\n", 5)) {
-        h->stop = 1;
+        h->stop = h->asked = 1;
     } else if (h->n_in == 6 && !memcmp(h->in, "alive\n", 6)) {
         /* to have heard it is all */
     } else if (h->n_in <= sizeof(h->heard) - h->n_heard) {
@@ -318,6 +319,7 @@ static void listen_to(struct heartbeat *h)
         if (n <= 0)
             break;
         stop_heard();
+        h->heard_s = clock_s();
         for (ssize_t i = 0; i < n; i++) {
             h->in[h->n_in++] = bytes[i];
             if (bytes[i] == '\n' && !h->too_long)

@@ -54,11 +54,13 @@ int heartbeat_parse(const char *line, struct heartbeat_message *out);
 
 /* The rank's end. */
 struct heartbeat {
-    int fd;      /* -1: no supervisor, or the connection has ended */
-    int stop;    /* the supervisor said so, or has gone */
-    int reached; /* it took some of what was said */
-    int told;    /* ... the bye, too */
-    int leased;  /* by heartbeat_lease */
+    int fd;         /* -1: no supervisor, or the connection has ended */
+    int stop;       /* the supervisor said so, or has gone */
+    int asked;      /* ... it said so */
+    double heard_s; /* clock_s() when anything came from it, or of opening */
+    int reached;    /* it took some of what was said */
+    int told;       /* ... the bye, too */
+    int leased;     /* by heartbeat_lease */
     char out[2 * HEARTBEAT_LINE_BYTES]; /* accepted, not yet sent */
     size_t n_out;
     char in[HEARTBEAT_ORDER_BYTES]; /* part of a line */
