@@ -78,6 +78,9 @@ json_t *run_status_json(const struct run_status *s);
  * the same parts as in the report. */
 void run_status_print_incidents(const json_t *events, size_t most, FILE *out);
 
+/* "a dead node", of failure_name's "node". */
+const char *status_class_title(const char *name);
+
 /* "2026-11-28 14:04:39 UTC". */
 struct status_time {
     char text[32];

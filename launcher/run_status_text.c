@@ -14,7 +14,7 @@ static const struct {
 } parts[] = {
     { "detect_s", "detect" },         { "fence_s", "fence" },
     { "replace_s", "replace" },       { "relaunch_s", "relaunch" },
-    { "rendezvous_s", "meet" },       { "load_s", "load" },
+    { "rendezvous_s", "rendezvous" }, { "load_s", "load" },
     { "first_step_s", "first step" },
 };
 #define N_PARTS (sizeof(parts) / sizeof(parts[0]))
@@ -217,7 +217,7 @@ static void put_nodes(const struct run_status *s, FILE *out)
             put_node(s, &s->node[i], width, out);
 }
 
-static const char *class_title(const char *name)
+const char *status_class_title(const char *name)
 {
     for (int i = 0; i < FAILURE_CLASSES; i++)
         if (!strcmp(name, failure_name(i)))
@@ -233,8 +233,8 @@ static void put_incident(const json_t *e, int number, FILE *out)
     fprintf(out, "  %d  %s  %s%s%s%s: %s", number,
             status_time(journal_real(e, "began_unix_s")).text,
             journal_int(e, "planned") ? "planned, " : "",
-            class_title(journal_text(e, "class")), *node ? ", " : "", node,
-            units_seconds(journal_real(e, "total_s")).text);
+            status_class_title(journal_text(e, "class")), *node ? ", " : "",
+            node, units_seconds(journal_real(e, "total_s")).text);
     if (replayed > 0)
         fprintf(out, ", %s step%s repeated", units_count(replayed).text,
                 replayed > 1 ? "s" : "");
@@ -264,7 +264,7 @@ void run_status_print_incidents(const json_t *events, size_t most, FILE *out)
     {
         if (strcmp(journal_text(e, "event"), "incident") != 0)
             continue;
-        if (++k + most > n)
+        if (n - k++ <= most)
             put_incident(e, (int)k, out);
     }
 }

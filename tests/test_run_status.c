@@ -115,15 +115,18 @@ static void a_run_that_trains_tells_all_of_it(void **state)
         "  incidents:\n"
         "  1  2026-11-28 10:30:00 UTC  a dead node, node3: 9.8 s, 10 steps "
         "repeated\n"
-        "     detect 3.6 s, fence 0.4 s, replace 0.1 s, relaunch 2.1 s, meet "
+        "     detect 3.6 s, fence 0.4 s, replace 0.1 s, relaunch 2.1 s, "
+        "rendezvous "
         "1.2 s, load 1.9 s, first step 0.5 s\n"
         "  2  2026-11-28 10:43:20 UTC  damaged data, node2: 53 s, 40 steps "
         "repeated\n"
-        "     detect 0.3 s, fence 0.4 s, replace 46 s, relaunch 2.4 s, meet "
+        "     detect 0.3 s, fence 0.4 s, replace 46 s, relaunch 2.4 s, "
+        "rendezvous "
         "1.1 s, load 2.0 s, first step 0.6 s\n"
         "  3  2026-11-28 10:55:05 UTC  a rank that hangs, node4: 26 s, 4 steps "
         "repeated\n"
-        "     detect 12 s, fence 1.2 s, replace 0.2 s, relaunch 2.2 s, meet "
+        "     detect 12 s, fence 1.2 s, replace 0.2 s, relaunch 2.2 s, "
+        "rendezvous "
         "1.4 s, load 2.0 s, first step 6.5 s\n");
 }
 
