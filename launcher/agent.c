@@ -11,10 +11,12 @@
 
 #include "launcher/child.h"
 #include "launcher/heartbeat.h"
+#include "launcher/orphan.h"
 #include "launcher/paths.h"
 #include "launcher/preflight.h"
 #include "model/clock.h"
 #include "model/fence.h"
+#include "model/node.h"
 
 #define BEAT_S  0.5
 #define BUSY_MS 20
@@ -327,6 +329,7 @@ static int loop(struct agent *a, struct mup_error *err)
 {
     const double lease_s = a->options->config.recover.lease_s;
     char line[HEARTBEAT_LINE_BYTES];
+    int rc;
 
     for (;;) {
         beat(a);
@@ -335,7 +338,7 @@ static int loop(struct agent *a, struct mup_error *err)
         if (a->heart.asked)
             return MUP_OK;
         if (clock_s() - a->heart.heard_s >= lease_s)
-            return end_alone(a, err);
+            break;
         for (int kind = 0; kind < WORK_KINDS; kind++)
             if (a->work[kind].active)
                 go_on(a, kind);
@@ -343,6 +346,9 @@ static int loop(struct agent *a, struct mup_error *err)
             clear_ranks(a);
         pause_until_news(a);
     }
+    rc = end_alone(a, err);
+    orphan_return_job(a->options);
+    return rc;
 }
 
 int agent_run(const struct agent_options *options, struct mup_error *err)
@@ -353,7 +359,7 @@ int agent_run(const struct agent_options *options, struct mup_error *err)
     if (!a)
         return mup_fail(err, MUP_SYSTEM, "out of memory");
     a->options = options;
-    heartbeat_node_name(a->node);
+    node_name(a->node);
     /* Checks and measurements know the run, and are no ranks. */
     (void)setenv(AGENT_RUN_VARIABLE, options->run, 1);
     (void)unsetenv(FENCE_VARIABLE);

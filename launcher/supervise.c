@@ -17,6 +17,7 @@
 #include "model/clock.h"
 #include "model/fence.h"
 #include "model/file.h"
+#include "model/node.h"
 
 #define POLL_MS   50
 #define STATE_S   1.0
@@ -455,7 +456,7 @@ static int read_job(struct supervise *s, struct mup_error *err)
         rc = mup_fail(err, MUP_USAGE,
                       "the job has %d nodes, and slurm.nodes asks for %lld",
                       s->nodes.n, (long long)s->config.slurm.nodes);
-    heartbeat_node_name(s->here);
+    node_name(s->here);
     address_find(s->here, s->address, sizeof(s->address));
     return rc;
 }

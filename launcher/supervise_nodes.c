@@ -54,17 +54,17 @@ static void find_silent(struct supervise *s, double now_s)
         if (s->node[i].lost)
             continue;
         if (a->lost || a->bye) {
-            snprintf(text, sizeof(text), "node %s is gone: its agent ended",
+            snprintf(text, sizeof(text), "%s is gone: its agent ended",
                      s->nodes.name[i]);
             supervise_lose_node(s, i, a->last_s, text);
         } else if (a->pid && now_s - a->last_s > s->config.recover.node_s) {
             snprintf(text, sizeof(text),
-                     "node %s is silent: nothing heard for %.1f s",
+                     "%s is silent: nothing heard of it for %.1f s",
                      s->nodes.name[i], now_s - a->last_s);
             supervise_lose_node(s, i, a->last_s, text);
         } else if (!a->pid && now_s - s->agents_began_s > AGENTS_S) {
             snprintf(text, sizeof(text),
-                     "node %s did not come up: no agent within %.0f s",
+                     "%s did not come up: no agent within %.0f s",
                      s->nodes.name[i], AGENTS_S);
             supervise_lose_node(s, i, s->agents_began_s, text);
         }
@@ -350,8 +350,8 @@ static void hear_agent(void *context, const struct rank_event *e)
             take_measured(s, node, text + 9);
         else if (!strncmp(text, "stack ", 6))
             take_stack(s, text + 6);
-        else if (!strncmp(text, "cleared", 7))
-            s->node[node].cleared = 1;
+        else if (!strncmp(text, "cleared ", 8))
+            s->node[node].cleared = !strcmp(text + 8, "0");
     }
 }
 

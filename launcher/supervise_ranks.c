@@ -16,7 +16,7 @@
 /* What an agent may take to see where a hung rank waits ... */
 #define STACK_S 0.8
 /* ... and to end the ranks of its node. */
-#define CLEAR_S 5.0
+#define CLEAR_S (AGENT_CLEAR_S + 1)
 /* srun itself, when all ranks have ended. */
 #define SRUN_S 5.0
 /* Over the lease: for a rank to be scheduled and to end. */

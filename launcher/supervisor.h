@@ -125,9 +125,9 @@ struct supervisor {
     int tries, ejected;
     int64_t requeues;
     int wish;
-    struct failure last; /* why we are CLEARING */
+    struct failure last;        /* why we are CLEARING */
     int last_status, last_node; /* node -1: not known */
-    int recheck; /* all nodes, before the next start */
+    int recheck;                /* all nodes, before the next start */
     char last_text[SUPERVISOR_TEXT_BYTES];
     int reserved;               /* `incarnation` is not started yet */
     int first, n_actions, room; /* a ring */

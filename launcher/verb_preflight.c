@@ -11,6 +11,7 @@
 #include "launcher/units.h"
 #include "launcher/verbs.h"
 #include "model/clock.h"
+#include "model/node.h"
 #include "model/trainer.h"
 
 /* Of the buffer whose words are tried. */
@@ -116,7 +117,7 @@ static int check(const struct args *args, const struct run_config *config,
 
     if (rc != MUP_OK)
         return rc;
-    heartbeat_node_name(node);
+    node_name(node);
     o.drill = drill_finding_on(&drill, node);
     preflight_run(&o, &r);
     preflight_format(&r, text, sizeof(text));
