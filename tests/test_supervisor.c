@@ -408,6 +408,7 @@ static void the_time_limit_saves_and_queues_again(void **state)
     wish(&p, WISH_LIMIT);
     at_step(&p, EVENT_STEP, 2);
     at_step(&p, EVENT_SAVED, 70);
+    at_step(&p, EVENT_SAVED, 60);
     tick(&p, 59);
     did(&p, "");
     done(&p, MUP_STOPPED);
