@@ -31,7 +31,7 @@ const char *failure_title(int class)
 }
 
 /* The sentences of the trainer that a status alone does not tell apart; each
- * has a row in tests/test_supervisor.c beside the place that it comes from. */
+ * has a row in tests/test_failure.c beside the place that it comes from. */
 static int says(const struct failure_evidence *e, const char *words)
 {
     return e->text && strstr(e->text, words) != NULL;

@@ -406,6 +406,14 @@ static void recheck(struct supervisor *s)
         }
 }
 
+static void requeue_as_wished(struct supervisor *s, double now_s)
+{
+    requeue(s,
+            s->wish == WISH_LIMIT ? "the job's time is over"
+                                  : "the scheduler takes the nodes",
+            0, now_s);
+}
+
 static void on_cleared(struct supervisor *s, double now_s)
 {
     for (int i = 0; i < s->options.nodes; i++)
@@ -421,10 +429,7 @@ static void on_cleared(struct supervisor *s, double now_s)
             "cancelled; the newest checkpoint is that of step %lld (%.300s)",
             (long long)s->saved_step, s->last_text);
     else if (s->wish != WISH_NONE)
-        requeue(s,
-                s->wish == WISH_LIMIT ? "the job's time is over"
-                                      : "the scheduler takes the nodes",
-                0, now_s);
+        requeue_as_wished(s, now_s);
     else if (is_over_cap(s))
         end_over_cap(s, s->last_text, now_s);
     else if (s->recheck)
@@ -439,7 +444,7 @@ static void on_wish(struct supervisor *s, const struct supervisor_event *e)
     if (s->phase == SUPERVISOR_CHECKING && s->wish == WISH_CANCEL) {
         end(s, MUP_STOPPED, e->now_s, "cancelled while no rank trained");
     } else if (s->phase == SUPERVISOR_CHECKING) {
-        requeue(s, "the job ended before training began", 0, e->now_s);
+        requeue_as_wished(s, e->now_s);
     } else if (s->phase == SUPERVISOR_STARTING ||
                s->phase == SUPERVISOR_TRAINING) {
         (void)push(s, ACTION_STOP);
