@@ -159,11 +159,7 @@ static void write_request(FILE *f, const struct cluster_request *r)
     write_text(f, "partition", r->partition);
     write_text(f, "account", r->account);
     write_text(f, "qos", r->qos);
-    if (r->spares > 0)
-        fprintf(f, "#SBATCH --nodes=%lld-%lld\n", (long long)r->nodes,
-                (long long)(r->nodes + r->spares));
-    else
-        write_number(f, "nodes", r->nodes, "");
+    write_number(f, "nodes", r->nodes, "");
     write_number(f, "ntasks-per-node", r->tasks_per_node, "");
     write_number(f, "cpus-per-task", r->cpus_per_task, "");
     if (r->gpus_per_node > 0)
@@ -265,8 +261,7 @@ static void make_request(const struct slurm_config *s, struct job *j)
         .exclude = j->exclude,
         .work_dir = j->work_dir,
         .output = j->output,
-        .nodes = s->nodes,
-        .spares = s->spares,
+        .nodes = s->nodes + s->spares,
         .tasks_per_node = s->ranks_per_node,
         .cpus_per_task = s->cpus_per_rank,
         .gpus_per_node = s->gpus_per_node,
@@ -399,8 +394,8 @@ static int check_nodes(const struct job *j, const struct cluster_partition *p,
         return fail_too_small(p, small, too_small(small, r), r, err);
     return mup_fail(err, MUP_USAGE,
                     "the job wants %lld nodes, and partition '%s' has %d, of "
-                    "which %lld are left out; lower slurm.nodes, or have nodes "
-                    "repaired",
+                    "which %lld are left out; lower slurm.nodes or "
+                    "slurm.spares, or have nodes repaired",
                     (long long)r->nodes, p->name, n, (long long)out);
 }
 
@@ -417,11 +412,11 @@ static int check_partition(const struct job *j,
                         "partition '%s' is closed: the site has set it down; "
                         "choose another with slurm.partition",
                         p->name);
-    if (r->nodes + r->spares > most)
+    if (r->nodes > most)
         return mup_fail(err, MUP_USAGE,
                         "the job wants %lld nodes (slurm.nodes and "
                         "slurm.spares), and partition '%s' %s %lld; lower them",
-                        (long long)(r->nodes + r->spares), p->name,
+                        (long long)r->nodes, p->name,
                         most == p->nodes ? "has" : "gives at most",
                         (long long)most);
     if (p->max_time_min > 0 && r->time_min > p->max_time_min)

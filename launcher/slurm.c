@@ -370,15 +370,11 @@ static void describe(const struct cluster_request *r, job_desc_msg_t *d)
     slurm_init_job_desc_msg(d);
     d->user_id = getuid();
     d->group_id = getgid();
-    d->min_nodes = (uint32_t)(r->nodes ? r->nodes : 1);
-    d->max_nodes = d->min_nodes + (uint32_t)r->spares;
+    d->min_nodes = d->max_nodes = (uint32_t)(r->nodes ? r->nodes : 1);
     d->ntasks_per_node = (uint16_t)tasks;
-    /* a number of tasks would say how many nodes are enough */
-    if (!r->spares) {
-        d->num_tasks = d->min_nodes * (uint32_t)tasks;
-        d->min_cpus = d->num_tasks * (uint32_t)cpus;
-    }
+    d->num_tasks = d->min_nodes * (uint32_t)tasks;
     d->cpus_per_task = (uint16_t)cpus;
+    d->min_cpus = d->num_tasks * (uint32_t)cpus;
     d->pn_min_cpus = (uint16_t)(tasks * cpus);
     if (r->memory_gib > 0)
         d->pn_min_memory = (uint64_t)cluster_memory_mib(r);

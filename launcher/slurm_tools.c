@@ -117,13 +117,8 @@ static void describe(const struct cluster_request *r, struct words *w)
     add(w, "--parsable");
     add(w, "--open-mode=append");
     add(w, "--export=ALL");
-    if (r->spares) {
-        /* a number of tasks would say how many nodes are enough */
-        add(w, "--nodes=%lld-%lld", nodes, nodes + (long long)r->spares);
-    } else {
-        add(w, "--nodes=%lld", nodes);
-        add(w, "--ntasks=%lld", nodes * tasks);
-    }
+    add(w, "--nodes=%lld", nodes);
+    add(w, "--ntasks=%lld", nodes * tasks);
     add(w, "--ntasks-per-node=%lld", tasks);
     add(w, "--cpus-per-task=%lld", cpus);
     add(w, r->requeue ? "--requeue" : "--no-requeue");

@@ -13,6 +13,7 @@
 #include "launcher/agent.h"
 #include "launcher/job.h"
 #include "launcher/paths.h"
+#include "launcher/patience.h"
 #include "model/checkpoint_dir.h"
 #include "model/clock.h"
 #include "model/fence.h"
@@ -144,9 +145,15 @@ static void eject(struct supervise *s, const struct supervisor_action *a)
     snprintf(entry.run, sizeof(entry.run), "%s", s->uuid);
     snprintf(s->node[a->node].text, sizeof(s->node[a->node].text), "%s",
              a->text);
+    /* More than may be: the fault is elsewhere, and the list is for all. */
+    if (s->machine.ejected > s->machine.options.may_eject) {
+        supervise_note(s, "%s would be ejected, too: %s", entry.name, a->text);
+        json_decref(o);
+        return;
+    }
     if (ejected_add(s->exclude_path, &entry, &err) != MUP_OK)
         supervise_note(s, "%s", err.text);
-    supervise_note(s, "node %s is ejected for %.3g h: %s", entry.name,
+    supervise_note(s, "%s is ejected for %.3g h: %s", entry.name,
                    s->config.recover.eject_h, a->text);
     snprintf(reason, sizeof(reason), "mutransfer: %.200s", a->text);
     if (o) {
@@ -306,9 +313,12 @@ static void act(struct supervise *s, const struct supervisor_action *a)
         requeue(s, a);
         break;
     case ACTION_END:
-        log_end(s, a->status, a->text);
-        supervise_write_state(s, clock_s());
         s->ended = 1;
+        /* the folder is a newer supervisor's then */
+        if (s->machine.last.class != FAILURE_FENCED) {
+            log_end(s, a->status, a->text);
+            supervise_write_state(s, clock_s());
+        }
         s->status = a->status;
         if (a->status)
             (void)mup_fail(&s->end, a->status, "%s", a->text);
@@ -550,6 +560,19 @@ static int count_ejected(struct supervise *s)
     return n;
 }
 
+int64_t supervise_newest_checkpoint(const struct supervise *s)
+{
+    int64_t *steps = NULL, newest = 0;
+    char path[1200];
+    int n = 0;
+
+    (void)snprintf(path, sizeof(path), "%s/checkpoints", s->dir);
+    if (checkpoint_list(path, &steps, &n, NULL) == MUP_OK && n > 0)
+        newest = steps[0];
+    free(steps);
+    return newest;
+}
+
 static int init_machine(struct supervise *s, const struct launch_log *log,
                         struct mup_error *err)
 {
@@ -569,9 +592,7 @@ static int init_machine(struct supervise *s, const struct launch_log *log,
         .base_step = log->base_step,
         .requeues = s->config.slurm.requeues - log->requeues,
     };
-    int64_t *steps = NULL;
-    char path[1200];
-    int n = 0, rc;
+    int rc;
 
     if (!c->max_ejected && most < 2)
         most = 2;
@@ -580,11 +601,22 @@ static int init_machine(struct supervise *s, const struct launch_log *log,
     if (o.may_eject < 0)
         o.may_eject = 0;
     rc = fence_read(s->dir, &o.incarnation, err);
-    snprintf(path, sizeof(path), "%s/checkpoints", s->dir);
-    if (!rc && checkpoint_list(path, &steps, &n, NULL) == MUP_OK && n > 0)
-        o.saved_step = s->saved_step = steps[0];
-    free(steps);
+    o.saved_step = s->saved_step = supervise_newest_checkpoint(s);
     return rc ? rc : supervisor_init(&o, clock_s(), &s->machine, err);
+}
+
+/* Ranks of an earlier job whose supervisor died a moment ago may live for their
+ * lease; by its own last word, and at most once the lease. */
+static void outwait_lease(struct supervise *s)
+{
+    const double lease_s = s->config.recover.lease_s;
+    json_t *state = launch_state_read(s->dir);
+    double at = json_number_value(json_object_get(state, "time"));
+    double left_s = at + lease_s - supervise_unix_s();
+
+    json_decref(state);
+    if (at > 0 && left_s > 0)
+        patience_sleep(left_s < lease_s ? left_s : lease_s);
 }
 
 static int open_all(struct supervise *s, struct mup_error *err)
@@ -616,6 +648,8 @@ static int open_all(struct supervise *s, struct mup_error *err)
     if (!rc)
         rc = file_append_open(path, 0, &s->log, err);
     log_supervisor(s);
+    if (!rc)
+        outwait_lease(s);
     return rc ? rc : supervise_open_agents(s, err);
 }
 

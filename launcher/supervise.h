@@ -134,6 +134,9 @@ void supervise_clear_ranks(struct supervise *s, double now_s);
 void supervise_watch_ranks(struct supervise *s, double now_s);
 void supervise_close_ranks(struct supervise *s);
 
+/* Its step; 0: there is none. */
+int64_t supervise_newest_checkpoint(const struct supervise *s);
+
 /* --- supervise_log.c --- */
 
 /* To the journal; takes event.  A full disk is told once, on stderr. */

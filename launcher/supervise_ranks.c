@@ -491,6 +491,7 @@ static void watch_clearing(struct supervise *s, double now_s)
             return;
         }
     supervise_close_ranks(s);
+    e.step = supervise_newest_checkpoint(s);
     e.now_s = clock_s();
     incident_mark(&s->incident, MARK_FENCED, e.now_s);
     supervise_tell(s, &e);

@@ -414,8 +414,13 @@ static void requeue_as_wished(struct supervisor *s, double now_s)
             0, now_s);
 }
 
-static void on_cleared(struct supervisor *s, double now_s)
+static void on_cleared(struct supervisor *s, const struct supervisor_event *e)
 {
+    const double now_s = e->now_s;
+
+    /* of the last moment, which nobody could tell of any more */
+    if (e->step > s->saved_step)
+        s->saved_step = e->step;
     for (int i = 0; i < s->options.nodes; i++)
         if (s->node[i].use == NODE_TRAINING)
             s->node[i].use = NODE_READY;
@@ -553,7 +558,7 @@ static void take(struct supervisor *s, const struct supervisor_event *e)
         break;
     case EVENT_CLEARED:
         if (s->phase == SUPERVISOR_CLEARING)
-            on_cleared(s, e->now_s);
+            on_cleared(s, e);
         break;
     case EVENT_WISH:
         if (e->wish > WISH_NONE)

@@ -77,7 +77,8 @@ enum supervisor_event_kind {
     EVENT_SAVED,   /* a checkpoint stands: step */
     EVENT_FAILED,  /* the incarnation failed: failure, node, text */
     EVENT_DONE,    /* it ended by itself: status, text */
-    EVENT_CLEARED, /* no rank of any incarnation lives */
+    EVENT_CLEARED, /* no rank of any incarnation lives; step: of the newest
+                      checkpoint, 0: not known */
     EVENT_WISH,
 };
 

@@ -52,7 +52,8 @@ limit() {
 }
 
 batch() {
-    begin batch
+    # the fourth node takes the place of the dead one
+    begin batch --slurm.spares=0
     at_step 70
     cluster kill-node "$state" node1
     finish
