@@ -63,7 +63,6 @@ struct cluster_request {
     const char *work_dir;
     const char *output; /* file for stdout and stderr, appended to */
     int64_t nodes;      /* at least */
-    int64_t spares;     /* more, if they are there when the job starts */
     int64_t tasks_per_node, cpus_per_task, gpus_per_node;
     int64_t array;     /* jobs 0..array-1; 0: no array */
     double memory_gib; /* per node */
