@@ -57,6 +57,17 @@ static int64_t read_count(const char *field)
     return *end || errno ? -1 : n;
 }
 
+/* "GPU-" or "MIG-" and a UUID. */
+static int is_uuid(const char *field)
+{
+    if (strncmp(field, "GPU-", 4) != 0 && strncmp(field, "MIG-", 4) != 0)
+        return 0;
+    for (const char *c = field; *c; c++)
+        if (!isalnum((unsigned char)*c) && *c != '-')
+            return 0;
+    return 1;
+}
+
 /* -1: not such a line. */
 static int read_gpu(char *line, char *bad, size_t bytes)
 {
@@ -65,7 +76,7 @@ static int read_gpu(char *line, char *bad, size_t bytes)
 
     if (!take_field(&at, &index) || !take_field(&at, &uuid) ||
         read_count(index) < 0 || !isdigit((unsigned char)*index) ||
-        (strncmp(uuid, "GPU-", 4) != 0 && strncmp(uuid, "MIG-", 4) != 0))
+        !is_uuid(uuid))
         return -1;
     for (int i = 0; i < 3; i++) {
         if (!take_field(&at, &field[i]))
