@@ -1,5 +1,6 @@
 #include "launcher/hostlist.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +122,7 @@ static int multiply(struct hostlist *h, const char *group, long n,
             struct range r;
             const char *next = read_range(text, &r);
 
+            assert(next); /* count_group has read it */
             for (long k = r.first; rc == MUP_OK && k <= r.last; k++) {
                 char digits[DIGITS_MAX + 2];
                 int len = snprintf(digits, sizeof(digits), "%0*ld", r.width, k);
