@@ -49,6 +49,7 @@ static int run_sweep(const struct args *args, const struct space *space,
     struct terminal terminal;
     struct sweep_hooks hooks = { &terminal, show_progress, stop_requested,
                                  show_note };
+    struct sweep_crew crew = { .program = args->program };
     double start = clock_s();
     int rc = path_expect_free(dir, PATH_SWEEP_DIR, err);
 
@@ -56,7 +57,7 @@ static int run_sweep(const struct args *args, const struct space *space,
         return rc;
     terminal_init(&terminal, args->quiet);
     stop_watch();
-    rc = sweep_run(space, dir, args->program, &hooks, &result, err);
+    rc = sweep_run(space, dir, &crew, &hooks, &result, err);
     terminal_clear(&terminal);
     if (rc == MUP_STOPPED)
         return mup_fail(err, MUP_STOPPED,
