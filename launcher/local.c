@@ -12,6 +12,7 @@
 #include "launcher/local_view.h"
 #include "launcher/paths.h"
 #include "launcher/roster.h"
+#include "launcher/shell.h"
 #include "launcher/stop.h"
 #include "launcher/tagged.h"
 #include "launcher/terminal.h"
@@ -32,10 +33,6 @@
  * read, the first step is taken. */
 #define START_S  60.0
 #define MAX_ARGS 320
-/* What no shell treats in a special way. */
-#define SHELL_PLAIN                                                            \
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"           \
-    "_-+=:,./@%^"
 
 enum ending {
     RUNNING,
@@ -167,42 +164,17 @@ static int make_command(struct command *c, const struct args *args,
     return rc;
 }
 
-/* A word as a shell reads it back: in quotes where it has to be. */
-static void append_word(char *out, size_t bytes, const char *word)
-{
-    size_t at = strlen(out);
-    int plain = *word && strspn(word, SHELL_PLAIN) == strlen(word);
-
-    at += (size_t)snprintf(out + at, bytes - at, "%s%s", at ? " " : "",
-                           plain ? word : "'");
-    for (; !plain && *word; word++)
-        at += (size_t)snprintf(out + at, bytes - at,
-                               *word == '\'' ? "'\\''" : "%c", *word);
-    if (!plain)
-        (void)snprintf(out + at, bytes - at, "'");
-}
-
 int local_command(const struct args *args, const struct run_config *config,
                   const char *dir, char **out, struct mup_error *err)
 {
     const struct local l = { .dir = dir, .ranks = (int)config->launch.local };
     struct command c = { 0 };
-    size_t bytes = 1;
-    char *text;
     int rc = make_command(&c, args, &l, err);
 
-    for (int i = 0; rc == MUP_OK && c.word[i]; i++)
-        bytes += 4 * strlen(c.word[i]) + 3; /* at most, with its quotes */
-    text = rc == MUP_OK ? calloc(bytes, 1) : NULL;
-    for (int i = 0; text && c.word[i]; i++)
-        append_word(text, bytes, c.word[i]);
+    if (rc == MUP_OK)
+        rc = shell_join((const char *const *)c.word, out, err);
     free(c.overrides);
-    if (rc != MUP_OK)
-        return rc;
-    if (!text)
-        return mup_fail(err, MUP_SYSTEM, "out of memory");
-    *out = text;
-    return MUP_OK;
+    return rc;
 }
 
 static void set_environment(const struct local *l)

@@ -111,8 +111,6 @@ struct supervisor_action {
     char text[SUPERVISOR_TEXT_BYTES];
 };
 
-#define SUPERVISOR_MAX_ACTIONS 64
-
 struct supervisor {
     struct supervisor_options options;
     int phase;
@@ -127,8 +125,9 @@ struct supervisor {
     int last_status;
     int recheck; /* all nodes, before the next start */
     char last_text[SUPERVISOR_TEXT_BYTES];
-    int first, n_actions; /* a ring */
-    struct supervisor_action action[SUPERVISOR_MAX_ACTIONS];
+    int reserved;               /* `incarnation` is not started yet */
+    int first, n_actions, room; /* a ring */
+    struct supervisor_action *action;
 };
 
 int supervisor_init(const struct supervisor_options *options, double now_s,
