@@ -8,7 +8,6 @@
 #include "launcher/stop.h"
 #include "launcher/sweeps.h"
 #include "launcher/terminal.h"
-#include "launcher/units.h"
 #include "launcher/verbs.h"
 #include "model/clock.h"
 
@@ -22,19 +21,10 @@ static const struct option options[] = {
 
 static void show_progress(void *context, const struct sweep_progress *p)
 {
-    int64_t finished = p->done + p->diverged + p->failed;
-    char best[320] = "";
+    char line[512];
 
-    if (p->best_trial > 0)
-        snprintf(best, sizeof(best), "  best %.4f (%s)", p->best_value,
-                 p->best_text);
-    terminal_progress(context,
-                      "[%lld/%lld] eta %s  %lld running  %lld "
-                      "diverged%s%s",
-                      (long long)finished, (long long)p->trials,
-                      p->eta_s < 0 ? "?" : units_seconds(p->eta_s).text,
-                      (long long)p->running, (long long)p->diverged,
-                      p->failed ? "  some failed" : "", best);
+    sweeps_line(p, line, sizeof(line));
+    terminal_progress(context, "%s", line);
 }
 
 static void show_note(void *context, const char *sentence)
