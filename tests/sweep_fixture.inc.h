@@ -82,6 +82,7 @@ static int set_up(void **state)
     s->hooks = (struct sweep_hooks){ s, NULL, should_stop, take_note };
     setenv("FAKE_TRAINER", "1", 1);
     unsetenv("FAKE_STEP_US");
+    unsetenv("FAKE_SETUP_US");
     *state = s;
     return 0;
 }
