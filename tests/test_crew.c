@@ -275,7 +275,8 @@ static void few_trials_spread_over_the_nodes(void **state)
 
     use_nodes(s, nodes, 3, 4);
     setenv("FAKE_STEP_US", "5000", 1);
-    open_study(s, "parameters:\n  train.lr: [0.01]\nseeds: [1, 2, 3]\n");
+    open_study(s, "parameters:\n  train.lr: [0.01]\n"
+                  "  train.steps: {value: 20}\nseeds: [1, 2, 3]\n");
     run_well(s);
     o = read_workers(s);
     json_array_foreach(json_object_get(o, "workers"), i, w)
