@@ -3,6 +3,7 @@
 #   SAN=1     AddressSanitizer and UndefinedBehaviorSanitizer, in build/san
 #   WERROR=1  warnings are errors (developers and CI)
 #   MPI=0     without ranks over MPI
+#   SLURM=0   without libslurm: jobs are submitted by SLURM's tools
 #   V=1       show the commands
 
 .DEFAULT_GOAL := all
@@ -34,6 +35,16 @@ endif
 ifeq ($(HAVE_MPI),yes)
 MPI_CFLAGS := -DHAVE_MPI $(shell mpicc --showme:compile)
 LIBS += $(shell mpicc --showme:link)
+endif
+
+# Jobs through SLURM's library where its header is; SLURM=0 builds without.
+# libslurm is GPL-2.0-or-later: a program with it is distributed under the GPL.
+ifneq ($(SLURM),0)
+HAVE_SLURM := $(shell echo '\#include <slurm/slurm.h>' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
+endif
+ifeq ($(HAVE_SLURM),yes)
+SLURM_CFLAGS := -DHAVE_SLURM
+LIBS += -lslurm
 endif
 
 VERSION := 0.1.0
@@ -93,8 +104,9 @@ features:
 	    exit 1; \
 	fi
 	@has() { command -v $$1 >/dev/null 2>&1 && echo yes || echo no; }; \
-	printf 'features: cpu=yes gnuplot=%s cuda=no mpi=%s slurm=no%s\n' \
-	    "$$(has gnuplot)" "$(or $(HAVE_MPI),no)" "$(if $(SANFLAGS), sanitizers=yes)"
+	printf 'features: cpu=yes gnuplot=%s cuda=no mpi=%s slurm=%s%s\n' \
+	    "$$(has gnuplot)" "$(or $(HAVE_MPI),no)" \
+	    "$(or $(HAVE_SLURM),tools)" "$(if $(SANFLAGS), sanitizers=yes)"
 
 $(LIB_OBJ) $(VERB_OBJ) $(MAIN_OBJ): | features
 
@@ -121,6 +133,7 @@ $(B)/model/cpu/fast-%.o: model/cpu/fast.c
 	    -ffp-contract=fast -fno-thread-jumps -DFAST_ISA=$* -c $< -o $@
 
 $(B)/model/comm_mpi.o: EXTRA_CFLAGS += $(MPI_CFLAGS)
+$(B)/launcher/slurm.o: EXTRA_CFLAGS += $(SLURM_CFLAGS)
 
 $(B)/libmup.a: $(MUP_SRC:%.c=$(B)/%.o)
 	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^

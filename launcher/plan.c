@@ -131,9 +131,8 @@ int plan_measure(const struct run_config *config, double budget_s,
     return MUP_OK;
 }
 
-/* Seconds of the whole run. */
-static double run_seconds(const struct run_config *c,
-                          const struct plan_speed *speed)
+double plan_run_seconds(const struct run_config *c,
+                        const struct plan_speed *speed)
 {
     double evaluations = 1;
 
@@ -181,7 +180,7 @@ static json_t *run_json(const struct run_config *c, const struct train_plan *p,
     json_object_set_new(o, "flops_per_s", json_number(speed->flops_per_s));
     json_object_set_new(o, "measured_width",
                         json_integer(speed->measured_width));
-    json_object_set_new(o, "time_s", json_number(run_seconds(c, speed)));
+    json_object_set_new(o, "time_s", json_number(plan_run_seconds(c, speed)));
     return o;
 }
 
@@ -219,7 +218,7 @@ int plan_print_run(const struct run_config *config, int as_json,
     printf("         %s expected at the peak of the process%s\n",
            units_bytes((double)p.peak_bytes).text, fits((double)p.peak_bytes));
     printf("time     %s at %.4g ms a step, %s (measured on this machine%s)\n",
-           units_seconds(run_seconds(c, &speed)).text, 1e3 * speed.step_s,
+           units_seconds(plan_run_seconds(c, &speed)).text, 1e3 * speed.step_s,
            units_si(speed.flops_per_s, "FLOP/s").text,
            speed.measured_width == c->model.width ? ""
                                                   : " with a narrower model");
@@ -296,8 +295,8 @@ static int sweep_time(const struct member_cost *m, int64_t n,
 
         s.step_s += x * (high.step_s - low.step_s);
         s.evaluation_s += x * (high.evaluation_s - low.evaluation_s);
-        out->time_s +=
-            m[i].runs * run_seconds(&m[i].config, &s) / (double)out->workers;
+        out->time_s += m[i].runs * plan_run_seconds(&m[i].config, &s) /
+                       (double)out->workers;
     }
     out->flops_per_s[0] = low.flops_per_s;
     out->flops_per_s[1] = high.flops_per_s;

@@ -28,5 +28,8 @@ struct plan_speed {
 };
 int plan_measure(const struct run_config *config, double budget_s,
                  struct plan_speed *out, struct mup_error *err);
+/* Seconds of the whole run, evaluations included. */
+double plan_run_seconds(const struct run_config *config,
+                        const struct plan_speed *speed);
 
 #endif

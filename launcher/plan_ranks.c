@@ -475,3 +475,22 @@ int plan_print_ranks(const struct run_config *config,
     params_clear(&params);
     return rc;
 }
+
+int plan_ranks_step(const struct run_config *config,
+                    const struct plan_ranks *query, double *step_s,
+                    struct mup_error *err)
+{
+    struct params params;
+    struct answer a = { .config = config,
+                        .query = query,
+                        .subject = { config, &params, DTYPE_F32 } };
+    int rc = params_init(config, &PLACE_ALONE, &params, err);
+
+    if (rc != MUP_OK)
+        return rc;
+    rc = answer(&a, err);
+    params_clear(&params);
+    if (rc == MUP_OK)
+        *step_s = a.time.apart_s;
+    return rc;
+}

@@ -22,4 +22,9 @@ struct plan_ranks plan_ranks_default(int64_t ranks, int as_json);
 int plan_print_ranks(const struct run_config *config,
                      const struct plan_ranks *query, struct mup_error *err);
 
+/* Seconds of one step there, nothing overlapped. */
+int plan_ranks_step(const struct run_config *config,
+                    const struct plan_ranks *query, double *step_s,
+                    struct mup_error *err);
+
 #endif

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -101,6 +102,17 @@ static int make_command(const struct args *args, char **out,
     return rc;
 }
 
+static int64_t journal_size(const char *dir)
+{
+    char path[1100];
+    struct stat st;
+
+    return path_join(dir, "launch.jsonl", path, sizeof(path), NULL) == MUP_OK &&
+                   stat(path, &st) == 0
+               ? (int64_t)st.st_size
+               : 0;
+}
+
 /* The run's name for all its jobs: made once, then the journal's. */
 static int find_uuid(struct submit *s, const struct launch_log *log,
                      struct mup_error *err)
@@ -130,6 +142,8 @@ int submit_open(const struct args *args, const struct run_config *config,
         rc = cluster_open(config->slurm.by, &s.cluster, err);
     if (rc == MUP_OK)
         rc = make_command(args, &s.command, err);
+    if (rc == MUP_OK)
+        s.journal_bytes = journal_size(s.dir);
     if (rc == MUP_OK)
         rc = launch_log_read(s.dir, &log, err);
     if (rc == MUP_OK)
@@ -372,7 +386,10 @@ int submit_look(struct submit *s, struct cluster_job *out,
         rc = cluster_find(s->cluster, s->comment, &found, err);
         if (rc != MUP_OK)
             return rc;
-        if (found.state != CLUSTER_NO_JOB)
+        /* One that has ended counts by its number alone: an earlier job of
+         * the run says nothing about this one. */
+        if (found.state != CLUSTER_NO_JOB &&
+            (found.state != CLUSTER_ENDED || s->job == 0 || found.id == s->job))
             job = found;
     }
     *out = job;

@@ -35,8 +35,9 @@ struct submit {
     struct file_lock lock; /* one client a run */
     char dir[1024];        /* absolute */
     char uuid[LAUNCH_UUID_BYTES], comment[64];
-    char *command; /* that was typed */
-    int64_t job;   /* ours, 0: none yet */
+    char *command;         /* that was typed */
+    int64_t job;           /* ours, 0: none yet */
+    int64_t journal_bytes; /* of the journal, that are old */
 };
 
 enum submit_begun {

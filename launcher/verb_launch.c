@@ -7,6 +7,7 @@
 #include "launcher/paths.h"
 #include "launcher/plan.h"
 #include "launcher/plan_ranks.h"
+#include "launcher/remote.h"
 #include "launcher/training.h"
 #include "launcher/verbs.h"
 #include "model/layout.h"
@@ -14,6 +15,10 @@
 
 static const struct option options[] = {
     { "local", 0, "N", "ranks on this machine (launch.local)" },
+    { "slurm", 0, NULL, "as a job of SLURM (slurm.*)" },
+    { "nodes", 0, "N", "nodes that train (slurm.nodes)" },
+    { "spares", 0, "N", "nodes that stand by (slurm.spares)" },
+    { "detach", 0, NULL, "submit, print the job's number and return" },
     { "output", 'o', "DIR", "folder of the run (runs/<name of the file>)" },
     OPTION_JSON,
     OPTION_DRY_RUN,
@@ -102,6 +107,52 @@ static int dry_run(const struct args *args, const struct run_config *config,
     return rc;
 }
 
+/* The options that stand for keys. */
+static int set_keys(const struct args *args, struct run_config *config,
+                    struct mup_error *err)
+{
+    static const char *const keys[][2] = {
+        { "local", "launch.local" },
+        { "nodes", "slurm.nodes" },
+        { "spares", "slurm.spares" },
+    };
+    int rc = MUP_OK;
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && rc == MUP_OK; i++)
+        if (args_given(args, keys[i][0]))
+            rc = config_set(&run_schema, config, keys[i][1],
+                            args_text(args, keys[i][0]), err);
+    return rc;
+}
+
+/* Which of them go together. */
+static int check_options(const struct args *args, struct mup_error *err)
+{
+    static const char *const remote[] = { "nodes", "spares", "detach" };
+
+    if (args_given(args, "slurm") && args_given(args, "local"))
+        return mup_fail(err, MUP_USAGE,
+                        "--local runs here and --slurm elsewhere: choose one");
+    for (size_t i = 0; i < sizeof(remote) / sizeof(remote[0]); i++)
+        if (args_given(args, remote[i]) && !args_given(args, "slurm"))
+            return mup_fail(err, MUP_USAGE, "--%s needs --slurm", remote[i]);
+    return MUP_OK;
+}
+
+static int start(const struct args *args, const struct run_config *config,
+                 const char *dir, struct mup_error *err)
+{
+    const int dry = args_given(args, "dry-run");
+
+    if (args_given(args, "slurm"))
+        return dry ? remote_dry_run(args, config, dir, err)
+                   : remote_run(args, config, dir, err);
+    if (dry)
+        return dry_run(args, config, dir, err);
+    return config->launch.local > 1 ? local_run(args, config, dir, err)
+                                    : training_run(args, config, dir, err);
+}
+
 static int run(const struct args *args, struct mup_error *err)
 {
     const char *yaml = args->operands[0], *dir = args_text(args, "output");
@@ -109,31 +160,28 @@ static int run(const struct args *args, struct mup_error *err)
     char own_dir[1024];
     struct layout layout;
     int64_t ranks;
-    int rc = path_expect(yaml, PATH_RUN_CONFIG, err);
+    int rc = check_options(args, err);
 
+    if (rc == MUP_OK)
+        rc = path_expect(yaml, PATH_RUN_CONFIG, err);
     if (rc == MUP_OK)
         rc = run_config_load(yaml, args->overrides, args->n_overrides, &config,
                              err);
+    if (rc == MUP_OK)
+        rc = set_keys(args, &config, err);
     if (rc == MUP_OK && !dir) {
         rc = path_default_dir(yaml, own_dir, sizeof(own_dir), err);
         dir = own_dir;
     }
     if (rc != MUP_OK)
         return rc;
-    ranks = config.launch.local;
-    rc = args_int(args, "local", 1, 1024, &ranks, err);
-    if (rc != MUP_OK)
-        return rc;
-    config.launch.local = ranks;
+    ranks = args_given(args, "slurm")
+                ? config.slurm.nodes * config.slurm.ranks_per_node
+                : config.launch.local;
     rc = layout_resolve(&config, ranks, 0, &layout, err);
     if (rc == MUP_OK)
         rc = lint(yaml, &config, err);
-    if (rc != MUP_OK)
-        return rc;
-    if (args_given(args, "dry-run"))
-        return dry_run(args, &config, dir, err);
-    return ranks > 1 ? local_run(args, &config, dir, err)
-                     : training_run(args, &config, dir, err);
+    return rc ? rc : start(args, &config, dir, err);
 }
 
 const struct verb verb_launch = {
@@ -151,7 +199,11 @@ const struct verb verb_launch = {
     "More ranks than one are started by mpirun and share the model as\n"
     "parallel.* says; DIR/log holds what each of them printed.  Ctrl-C saves "
     "and\n"
-    "stops (exit code 7), a second one kills.",
+    "stops (exit code 7), a second one kills.\n"
+    "With --slurm the run becomes a job, which saves itself before its time\n"
+    "is over and is queued again; this command watches it, and the same "
+    "command\n"
+    "finds a job that runs already.  Ctrl-C ends watching alone (exit code 0).",
     "mutransfer launch target.yaml --local 2 -o runs/target",
     options,
     run,
