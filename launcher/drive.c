@@ -132,7 +132,9 @@ static int requeue(const struct drive *d, struct mup_error *err)
     int rc;
 
     json_object_set_new(e, "text", json_string("the time of the job is over"));
-    json_object_set_new(e, "requeues", json_integer(d->log.requeues + 1));
+    json_object_set_new(
+        e, "requeues",
+        json_integer(d->space.base.slurm.requeues - d->log.requeues - 1));
     rc = launch_log_append(d->dir, e, err);
     if (rc == MUP_OK)
         rc = cluster_open(d->space.base.slurm.by, &cluster, err);
