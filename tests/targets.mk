@@ -5,6 +5,7 @@
 
 TEST_SH := $(wildcard tests/*.sh)
 TEST_SH := $(filter-out tests/lint.sh tests/run.sh,$(TEST_SH))
+SLURM_SH := $(wildcard tests/slurm/test_*.sh)
 
 setup: ## install the Debian packages that are missing
 	@launcher/setup.sh build
@@ -33,7 +34,10 @@ test-unit: ## build and run the unit tests alone [T=test_name ...]
 
 soak: build-tests ## the long tests: kill loops, statistical coverage
 	@MUTRANSFER_SOAK=1 TEST_TIMEOUT=3600 tests/run.sh $(B) $(TEST_BIN) \
-	    tests/transfer_ranks.sh
+	    tests/transfer_ranks.sh $(SLURM_SH)
+
+test-slurm: $(BIN) ## what runs on a Slurm cluster, on one that it starts
+	@tests/run.sh $(B) $(SLURM_SH)
 
 # The code that runs in threads is compiled for it, all else comes from the
 # library: nothing there is called from a second thread.

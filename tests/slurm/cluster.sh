@@ -7,6 +7,7 @@
 # Everything lives in the folder STATE: nothing in /etc or /var is touched.  As
 # root every node is a "machine": namespaces of its own for its host name, its
 # mounts and, with --netns, its network.  A plain user's nodes are slurmd alone.
+# shellcheck disable=SC2015 # a check that fails ends the program
 set -uo pipefail
 export LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
@@ -27,6 +28,13 @@ fail() {
 refuse() { # what the caller can mend
     printf 'cluster: %s\n' "$*" >&2
     exit 2
+}
+
+
+# last_words NAME: why a daemon does not start.
+last_words() {
+    cat "$state/log/$1.log" "$state/log/$1.start" 2>/dev/null |
+        grep -iE 'error|fatal|cannot|denied' | tail -n 1
 }
 
 # until_true SECONDS COMMAND...: false if it never was.
@@ -51,12 +59,12 @@ holders() {
         cut -d/ -f3 | sort -u
 }
 
-# named COMM: those of the pids on stdin.
+# named PATTERN: those of the pids on stdin.
 named() {
     local pid comm
 
     while read -r pid; do
-        read -r comm 2>/dev/null <"/proc/$pid/comm" && [ "$comm" = "$1" ] &&
+        read -r comm 2>/dev/null <"/proc/$pid/comm" && [[ $comm =~ ^($1)$ ]] &&
             echo "$pid"
     done
 }
@@ -248,6 +256,9 @@ END
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=ALL MaxTime=2 State=UP
 END
+    # Nothing here uses cgroups, but slurmd looks for them; told which kind, it
+    # does not mind that there are none.
+    echo CgroupPlugin=cgroup/v1 >"$state/cgroup.conf"
     {
         echo "127.0.0.1 localhost"
         echo "$(address 0) $(hostname -s)"
@@ -274,7 +285,7 @@ munge_start() {
         --pid-file="$dir/pid" --seed-file="$dir/seed" \
         --num-threads=2 </dev/null >"$state/log/munge.log" 2>&1 &
     until_true 10 test -S "$dir/socket" ||
-        fail "munged does not start: $(tail -n 1 "$state/log/munge.log")"
+        fail "munged does not start: $(last_words munge)"
 }
 
 ctld_answers() {
@@ -284,13 +295,13 @@ ctld_answers() {
 ctld_start() { # OPTION...
     slurmctld "$@" </dev/null >"$state/log/ctld.start" 2>&1
     until_true 10 ctld_answers ||
-        fail "slurmctld does not start: $(tail -n 1 "$state/log/ctld.start")"
+        fail "slurmctld does not start: $(last_words ctld)"
 }
 
 slurmd_start() { # NODE
     mkdir -p "$state/spool/$1"
     on "$1" slurmd -N "$1" </dev/null >"$state/log/$1.start" 2>&1 ||
-        fail "slurmd of '$1' does not start: $(tail -n 1 "$state/log/$1.start")"
+        fail "slurmd of '$1' does not start: $(last_words "$1")"
 }
 
 all_idle() {
@@ -318,7 +329,8 @@ preconditions() {
                 "and have no disk of their own"
         fi
     fi
-    [ "$netns" = 0 ] || [ $machines = 1 ] || refuse "--netns needs root"
+    [ "$netns" = 0 ] || [ $machines = 1 ] ||
+        refuse "--netns needs root, and the right to make namespaces"
     [ "$netns" = 0 ] || unshare --net true 2>/dev/null ||
         refuse "--netns: this machine does not permit network namespaces"
 }
@@ -357,6 +369,7 @@ do_up() {
     choose_ports
     write_settings
     write_conf
+    trap stop_all EXIT
     if [ "$netns" = 1 ]; then
         ip link add "$bridge" type bridge &&
             ip addr add "$(address 0)/24" dev "$bridge" &&
@@ -369,6 +382,7 @@ do_up() {
         slurmd_start "node$k"
     done
     until_true 20 all_idle || fail "not all nodes came up: $(sinfo -N 2>&1)"
+    trap - EXIT
     say "$nodes nodes of $cpus CPUs in $state, port $port$(
         [ "$netns" = 0 ] || echo ", network $subnet.0/24")"
 }
@@ -379,10 +393,17 @@ machines_all() {
         cut -d/ -f3
 }
 
+# An srun whose step was killed with its daemons would wait for ever.
+clients() {
+    grep -lzxF "SLURM_CONF=$conf" /proc/[0-9]*/environ 2>/dev/null |
+        cut -d/ -f3 | named 'srun|salloc|sattach'
+}
+
 everybody() {
     local k
 
     {
+        clients
         holders '*'
         for k in $(seq "$nodes"); do
             tasks_of "node$k"
@@ -410,7 +431,7 @@ do_down() {
 }
 
 # ---- faults ----------------------------------------------------------------------
-node_state() {
+node_state() { # NODE
     scontrol show node -o "$1" 2>/dev/null | sed -n 's/.* State=\([^ ]*\) .*/\1/p'
 }
 
@@ -440,11 +461,12 @@ registered_since() { # NODE SECONDS
 do_start_node() {
     local began
 
+    [ "$netns" = 0 ] || set_link "$1" up
     if [ -z "$(slurmd_of "$1")" ]; then
         printf -v began '%(%s)T' -1
         slurmd_start "$1"
         until_true 30 registered_since "$1" "$began" ||
-            fail "'$1' does not register: $(tail -n 1 "$state/log/$1.log")"
+            fail "'$1' does not register: $(last_words "$1")"
     fi
     until_true 60 node_ready "$1" || fail "'$1' stays $(node_state "$1")"
 }
@@ -459,9 +481,27 @@ signal_all() { # SIGNAL NODE: twice, for what was just starting
     done
 }
 
-link() { # NODE up|down
+set_link() { # NODE up|down
     [ "$netns" = 1 ] || refuse "only a cluster of 'up --netns' has networks to cut"
     ip link set "$bridge-${1#node}" "$2"
+}
+
+# Who loses its power says no goodbye: no connection is seen to close.
+do_kill_node() {
+    [ "$netns" = 0 ] || set_link "$1" down
+    slay all_of "$1"
+}
+
+fill_disk() { # NODE
+    [ "$machines" = 1 ] || refuse "only nodes started as root have disks to fill"
+    on "$1" dd if=/dev/zero of="$state/disk/fill" bs=64k 2>/dev/null
+    [ "$(on "$1" stat -f -c %a "$state/disk")" = 0 ] ||
+        fail "the disk of '$1' does not fill"
+}
+
+free_disk() { # NODE
+    [ "$machines" = 1 ] || refuse "only nodes started as root have disks to fill"
+    on "$1" rm -f "$state/disk/fill"
 }
 
 # ---- the rest ----------------------------------------------------------------------
@@ -475,6 +515,8 @@ do_env() {
     if [ "$(id -u)" = 0 ]; then
         echo 'export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1'
     fi
+    # Ranks that wait must not keep the others of a crowded core from working.
+    echo 'export OMPI_MCA_mpi_yield_when_idle=1'
     if [ "$machines" = 1 ]; then
         printf 'export MUTRANSFER_NODE_DISK=%q\n' "$state/disk"
     else
@@ -484,15 +526,21 @@ do_env() {
 }
 
 do_status() {
-    local k node
+    local k node pid cut
 
-    printf '%-8s %-24s %s\n' ctld "$(ctld_answers && echo up || echo dead)" \
-        "pid $(holders ctld | xargs)"
+    # A dead controller is not asked: that takes 4 s a question.
+    pid=$(holders ctld | xargs)
+    printf '%-8s %-24s slurmctld %s\n' ctld \
+        "$([ -n "$pid" ] && ctld_answers && echo up)" "${pid:-dead}"
+    [ -n "$pid" ] || node_state() { :; }
     for k in $(seq "$nodes"); do
-        node=node$k
-        printf '%-8s %-24s slurmd %s, %d steps, %d tasks\n' "$node" \
-            "$(node_state "$node")" "$(slurmd_of "$node" | xargs)" \
-            "$(stepds_of "$node" | wc -l)" "$(tasks_of "$node" | wc -l)"
+        node=node$k cut=
+        pid=$(slurmd_of "$node" | xargs)
+        [ "$netns" = 0 ] || [ $(($(<"/sys/class/net/$bridge-$k/flags") & 1)) = 1 ] ||
+            cut=", cut"
+        printf '%-8s %-24s slurmd %s, %d steps, %d tasks%s\n' "$node" \
+            "$(node_state "$node")" "${pid:-dead}" \
+            "$(stepds_of "$node" | wc -l)" "$(tasks_of "$node" | wc -l)" "$cut"
     done
 }
 
@@ -501,7 +549,18 @@ usage() {
     exit 2
 }
 
+# The daemons must not hold open what a caller of ours waits for.
+close_inherited() {
+    local fd
+
+    for fd in "/proc/$$/fd/"*; do
+        fd=${fd##*/}
+        [ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
+    done
+}
+
 [ $# -ge 2 ] || usage
+close_inherited
 verb=$1
 state=$(realpath -m -- "$2")
 shift 2
@@ -529,14 +588,16 @@ case $verb in
 down) do_down "$@" ;;
 env) do_env ;;
 status) do_status ;;
-kill-node) slay all_of "$node" ;;
+kill-node) do_kill_node "$node" ;;
 kill-slurmd) slay slurmd_of "$node" ;;
 kill-tasks) slay tasks_of "$node" ;;
 stop-node) signal_all STOP "$node" ;;
 cont-node) signal_all CONT "$node" ;;
 start-node) do_start_node "$node" ;;
-cut) link "$node" down ;;
-heal) link "$node" up ;;
+cut) set_link "$node" down ;;
+heal) set_link "$node" up ;;
+fill-disk) fill_disk "$node" ;;
+free-disk) free_disk "$node" ;;
 kill-ctld) slay holders ctld ;;
 start-ctld) [ -n "$(holders ctld)" ] || ctld_start ;;
 *) usage ;;
