@@ -67,16 +67,16 @@ static int tell_end(const struct drive *d, int status, const char *text,
 }
 
 /* How it stands, for who follows; a failure to write it harms nobody. */
-static void write_state(struct drive *d, const struct sweep_progress *p,
-                        const char *phase)
+static void write_state(struct drive *d, const struct sweep_progress *p)
 {
     json_t *state = json_object();
-    char line[512];
+    char line[512] = "the sweep starts";
 
-    sweeps_line(p, line, sizeof(line));
+    if (p->trials > 0)
+        sweeps_line(p, line, sizeof(line));
     json_object_set_new(state, "time", json_integer(time(NULL)));
     json_object_set_new(state, "job", json_integer(d->job));
-    json_object_set_new(state, "phase", json_string(phase));
+    json_object_set_new(state, "phase", json_string("sweep"));
     json_object_set_new(state, "progress", journal_string(line));
     json_object_set_new(state, "eta_s",
                         p->eta_s < 0 ? json_null() : json_real(p->eta_s));
@@ -93,7 +93,7 @@ static void show_progress(void *context, const struct sweep_progress *p)
     struct drive *d = context;
 
     if (clock_s() - d->written_s >= STATE_S)
-        write_state(d, p, "sweep");
+        write_state(d, p);
 }
 
 static void show_note(void *context, const char *sentence)
@@ -218,11 +218,11 @@ int drive_run(const char *program, const char *dir, struct mup_error *err)
     stop_watch_job();
     rc = open_drive(&d, program, &local);
     if (rc == MUP_OK) {
-        write_state(&d, &result, "starting");
+        write_state(&d, &result);
         rc = sweep_run(&d.space, dir, &d.crew.sweep, &hooks, &result, &local);
         rc = conclude(&d, rc, &local);
         if (rc == MUP_OK || rc == MUP_NEGATIVE || rc == MUP_STOPPED)
-            write_state(&d, &result, rc == MUP_STOPPED ? "stopped" : "ended");
+            write_state(&d, &result);
     }
     crew_clear(&d.crew);
     launch_log_clear(&d.log);
