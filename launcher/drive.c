@@ -33,8 +33,7 @@ struct drive {
     double written_s, began_s;
 };
 
-/* ---- what is told ------------------------------------------------------------
- */
+/* --- what is told --- */
 
 static int tell_start(const struct drive *d, struct mup_error *err)
 {
@@ -85,8 +84,7 @@ static void write_state(struct drive *d, const struct sweep_progress *p)
     d->written_s = clock_s();
 }
 
-/* ---- hooks of the sweep --------------------------------------------------------
- */
+/* --- hooks of the sweep --- */
 
 static void show_progress(void *context, const struct sweep_progress *p)
 {
@@ -122,8 +120,7 @@ static int should_stop(void *context)
     return d->signal;
 }
 
-/* ---- the end -------------------------------------------------------------------
- */
+/* --- the end --- */
 
 static int requeue(const struct drive *d, struct mup_error *err)
 {
@@ -177,8 +174,7 @@ static int conclude(struct drive *d, int rc, struct mup_error *err)
     return rc;
 }
 
-/* ---- the beginning -------------------------------------------------------------
- */
+/* --- the beginning --- */
 
 static int open_drive(struct drive *d, const char *program,
                       struct mup_error *err)

@@ -58,14 +58,14 @@ struct sweep_crew {
 };
 
 /* Run or resume the sweep in dir with workers started as "program worker",
- * each behind the prefix of its node.  Writes sweep.yaml and base.yaml (the study with
- * every override, itself a sweep file), study.db, trials/<id>/, workers.log,
- * workers.json, and at the end the exports.  MUP_STOPPED when asked to stop (workers save
- * first), MUP_NEGATIVE if trials failed for good (a rerun tries them again; if
- * all failed for one reason, its status), MUP_SYSTEM when the disk is full (all
- * results are kept).  Data that cannot be read is refused before anything is
- * written, and so is another text than the study was started with
- * (corpora.h). */
+ * each behind the prefix of its node.  Writes sweep.yaml and base.yaml (the
+ * study with every override, itself a sweep file), study.db, trials/<id>/,
+ * workers.log, workers.json, and at the end the exports.  MUP_STOPPED when
+ * asked to stop (workers save first), MUP_NEGATIVE if trials failed for good (a
+ * rerun tries them again; if all failed for one reason, its status), MUP_SYSTEM
+ * when the disk is full (all results are kept).  Data that cannot be read is
+ * refused before anything is written, and so is another text than the study was
+ * started with (corpora.h). */
 int sweep_run(const struct space *space, const char *dir,
               const struct sweep_crew *crew, const struct sweep_hooks *hooks,
               struct sweep_progress *result, struct mup_error *err);

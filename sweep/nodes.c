@@ -62,8 +62,8 @@ int nodes_death(struct nodes *n, int node)
     if (s->retired)
         return NODES_GO_ON;
     if (nodes_in_use(n) > 1) {
-        s->retired = s->deaths >= RETIRE_DEATHS &&
-                     s->deaths > n->crew->workers_per_node;
+        s->retired =
+            s->deaths >= RETIRE_DEATHS && s->deaths > n->crew->workers_per_node;
         return s->retired ? NODES_RETIRE : NODES_GO_ON;
     }
     return s->deaths >= HOPELESS_DEATHS ? NODES_HOPELESS : NODES_GO_ON;
@@ -78,11 +78,10 @@ static json_t *workers_json(const struct nodes *n, const struct pool *pool)
 
         json_array_append_new(
             workers,
-            json_pack("{s:s, s:o, s:I, s:I}", "node", nodes_name(n, w->node),
-                      "trial",
-                      w->job >= 0 ? json_integer(w->job + 1) : json_null(),
-                      "done", (json_int_t)w->done, "failed",
-                      (json_int_t)w->failed));
+            json_pack(
+                "{s:s, s:o, s:I, s:I}", "node", nodes_name(n, w->node), "trial",
+                w->job >= 0 ? json_integer(w->job + 1) : json_null(), "done",
+                (json_int_t)w->done, "failed", (json_int_t)w->failed));
     }
     for (int i = 0; i < n->n; i++)
         if (n->node[i].retired)

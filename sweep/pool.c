@@ -368,8 +368,8 @@ void pool_extend_leases(struct pool *pool, double lease_s)
 {
     double now = pool_now_s();
     char line[64];
-    int n = snprintf(line, sizeof(line),
-                     "{\"op\":\"alive\",\"lease_s\":%g}\n", lease_s);
+    int n = snprintf(line, sizeof(line), "{\"op\":\"alive\",\"lease_s\":%g}\n",
+                     lease_s);
 
     for (int i = 0; i < pool->n; i++) {
         struct pool_worker *w = &pool->worker[i];

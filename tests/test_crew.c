@@ -70,10 +70,8 @@ static void workers_are_started_behind_the_words_of_their_node(void **state)
 {
     struct study *s = *state;
     char path[100], want[2200], *text;
-    const char *const words[] = { "sh",
-                                  "-c",
-                                  "echo \"$@\" >>\"$0\"; exec \"$@\"",
-                                  path,
+    const char *const words[] = { "sh", "-c",
+                                  "echo \"$@\" >>\"$0\"; exec \"$@\"", path,
                                   NULL };
     const struct sweep_node nodes[] = { { "a 1", words }, { "b", bare } };
     size_t bytes;
@@ -204,8 +202,8 @@ static int end_of(pid_t pid)
     return WEXITSTATUS(status);
 }
 
-static void a_worker_that_hears_nothing_leaves_when_its_lease_is_over(
-    void **state)
+static void
+a_worker_that_hears_nothing_leaves_when_its_lease_is_over(void **state)
 {
     static const char lease[] = "{\"op\":\"alive\",\"lease_s\":0.5}\n";
     double began = clock_s();
@@ -267,9 +265,9 @@ static void a_sweep_without_a_node_that_works_stops(void **state)
 static void few_trials_spread_over_the_nodes(void **state)
 {
     struct study *s = *state;
-    const struct sweep_node nodes[] = {
-        { "a", bare }, { "b", bare }, { "c", bare }
-    };
+    const struct sweep_node nodes[] = { { "a", bare },
+                                        { "b", bare },
+                                        { "c", bare } };
     json_t *o, *w;
     size_t i;
 
