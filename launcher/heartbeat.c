@@ -16,12 +16,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launcher/stop.h"
+
 /* How long the last words may wait for a full socket. */
 #define BYE_MS    200
 #define BYE_TRIES 10
+/* How long one address of the supervisor may take to answer. */
+#define CONNECT_MS 5000
 
 static const char *const phases[] = {
     [TRAIN_SETUP] = "setup",
+    [TRAIN_JOINED] = "joined",
+    [TRAIN_LOADED] = "loaded",
     [TRAIN_STEP] = "step",
     [TRAIN_CHECKPOINT] = "checkpoint",
     [TRAIN_EVALUATION] = "evaluation",
@@ -93,7 +99,8 @@ static int parse_beat(const char *at, struct heartbeat_message *m)
     return take_int(&at, INT64_MAX, &m->beat.step) &&
            take_phase(&at, &m->beat.phase) &&
            take_seconds(&at, &m->beat.compute_s) &&
-           take_seconds(&at, &m->wall_s) && !*at;
+           take_seconds(&at, &m->wall_s) &&
+           take_int(&at, INT64_MAX, &m->beat.saved_step) && !*at;
 }
 
 int heartbeat_parse(const char *line, struct heartbeat_message *out)
@@ -130,6 +137,8 @@ int heartbeat_parse(const char *line, struct heartbeat_message *out)
 
 static void disconnect(struct heartbeat *h)
 {
+    if (h->leased) /* before the number can be another file's */
+        stop_lease_unheard();
     if (h->fd >= 0)
         close(h->fd);
     h->fd = -1;
@@ -139,9 +148,7 @@ static void disconnect(struct heartbeat *h)
 
 static int is_retry(int error)
 {
-    /* ENOTCONN: the connection is still being made */
-    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR ||
-           error == ENOTCONN || error == EINPROGRESS;
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
 static void flush_out(struct heartbeat *h)
@@ -187,27 +194,41 @@ __attribute__((format(printf, 2, 3))) static void say(struct heartbeat *h,
     flush_out(h);
 }
 
-/* Begin to connect; -1 where that fails at once. */
-static int start_connect(const char *host, const char *port)
+/* A connection to one address, or -1. */
+static int connect_to(const struct addrinfo *a)
 {
-    const struct addrinfo wanted = { .ai_family = AF_UNSPEC,
+    int fd = socket(a->ai_family, a->ai_socktype, a->ai_protocol);
+    int one = 1, cause = 0;
+    socklen_t bytes = sizeof(cause);
+    struct pollfd ready = { fd, POLLOUT, 0 };
+
+    if (fd < 0)
+        return -1;
+    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (connect(fd, a->ai_addr, a->ai_addrlen) == 0)
+        return fd;
+    /* The hello must be out before the rank is deep in MPI_Init. */
+    if (errno == EINPROGRESS && poll(&ready, 1, CONNECT_MS) == 1 &&
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &cause, &bytes) == 0 && !cause)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* To the first address of host that answers; a roster listens on IPv4. */
+static int connect_any(const char *host, const char *port)
+{
+    const struct addrinfo wanted = { .ai_family = AF_INET,
                                      .ai_socktype = SOCK_STREAM };
     struct addrinfo *found = NULL;
-    int fd, one = 1;
+    int fd = -1;
 
-    if (getaddrinfo(host, port, &wanted, &found) != 0 || !found)
+    if (getaddrinfo(host, port, &wanted, &found) != 0)
         return -1;
-    fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
-    if (fd >= 0) {
-        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-        (void)fcntl(fd, F_SETFL, O_NONBLOCK);
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        if (connect(fd, found->ai_addr, found->ai_addrlen) != 0 &&
-            errno != EINPROGRESS) {
-            close(fd);
-            fd = -1;
-        }
-    }
+    for (struct addrinfo *a = found; a && fd < 0; a = a->ai_next)
+        fd = connect_to(a);
     freeaddrinfo(found);
     return fd;
 }
@@ -216,7 +237,7 @@ int heartbeat_open(int rank, int ranks, struct heartbeat *out,
                    struct mup_error *err)
 {
     const char *address = getenv(HEARTBEAT_VARIABLE);
-    char text[300], host[HEARTBEAT_HOST_BYTES], *port, *token;
+    char text[300], host[NODE_NAME_BYTES], *port, *token;
 
     *out = (struct heartbeat){ .fd = -1 };
     if (!address || !*address)
@@ -233,14 +254,20 @@ int heartbeat_open(int rank, int ranks, struct heartbeat *out,
         return mup_fail(err, MUP_USAGE,
                         HEARTBEAT_VARIABLE " is not HOST:PORT:TOKEN; unset it "
                                            "to train without supervisor");
-    if (gethostname(host, sizeof(host)) != 0 || !host[0])
-        snprintf(host, sizeof(host), "unknown");
-    host[sizeof(host) - 1] = '\0';
-    out->fd = start_connect(text, port);
+    node_name(host);
+    out->fd = connect_any(text, port);
     if (out->fd < 0)
         disconnect(out);
     say(out, "hello %s %d %d %ld %s", token, rank, ranks, (long)getpid(), host);
     return MUP_OK;
+}
+
+void heartbeat_lease(struct heartbeat *h, double lease_s)
+{
+    if (h->fd < 0 && !h->stop)
+        return;
+    h->leased = 1;
+    stop_lease(h->fd, lease_s);
 }
 
 int heartbeat_is_watched(const struct heartbeat *h)
@@ -255,8 +282,9 @@ void heartbeat_beat(struct heartbeat *h, const struct train_beat *beat)
     if (h->fd < 0)
         return;
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    say(h, "beat %" PRId64 " %s %.6f %.3f", beat->step, phases[beat->phase],
-        beat->compute_s, (double)now.tv_sec + 1e-9 * (double)now.tv_nsec);
+    say(h, "beat %" PRId64 " %s %.6f %.3f %" PRId64, beat->step,
+        phases[beat->phase], beat->compute_s,
+        (double)now.tv_sec + 1e-9 * (double)now.tv_nsec, beat->saved_step);
 }
 
 void heartbeat_progress(struct heartbeat *h, const char *text)
@@ -264,24 +292,67 @@ void heartbeat_progress(struct heartbeat *h, const char *text)
     say(h, "progress %s", text);
 }
 
-int heartbeat_should_stop(struct heartbeat *h)
+/* A whole line, in h->in with its newline. */
+static void take_order(struct heartbeat *h)
 {
+    if (h->n_in == 5 && !memcmp(h->in, "stop\n", 5)) {
+        h->stop = 1;
+    } else if (h->n_in == 6 && !memcmp(h->in, "alive\n", 6)) {
+        /* to have heard it is all */
+    } else if (h->n_in <= sizeof(h->heard) - h->n_heard) {
+        memcpy(h->heard + h->n_heard, h->in, h->n_in);
+        h->n_heard += h->n_in;
+    }
+}
+
+/* All that the socket has. */
+static void listen_to(struct heartbeat *h)
+{
+    char bytes[512];
+
     while (h->fd >= 0) {
-        ssize_t n = recv(h->fd, h->in + h->n_in, 1, 0);
+        ssize_t n = recv(h->fd, bytes, sizeof(bytes), 0);
 
         if (n == 0 || (n < 0 && !is_retry(errno)))
             disconnect(h);
         if (n <= 0)
             break;
-        if (h->in[h->n_in++] == '\n') {
-            h->stop |= h->n_in == 5 && !memcmp(h->in, "stop\n", 5);
-            h->n_in = 0;
-        } else if (h->n_in == sizeof(h->in)) {
-            h->n_in = 0; /* not for this version */
+        stop_heard();
+        for (ssize_t i = 0; i < n; i++) {
+            h->in[h->n_in++] = bytes[i];
+            if (bytes[i] == '\n' && !h->too_long)
+                take_order(h);
+            if (bytes[i] == '\n')
+                h->too_long = 0;
+            else if (h->n_in == sizeof(h->in))
+                h->too_long = 1;
+            if (bytes[i] == '\n' || h->too_long)
+                h->n_in = 0;
         }
     }
     flush_out(h);
+}
+
+int heartbeat_should_stop(struct heartbeat *h)
+{
+    listen_to(h);
     return h->stop;
+}
+
+int heartbeat_hear(struct heartbeat *h, char *line, size_t bytes)
+{
+    const char *end;
+    size_t n;
+
+    listen_to(h);
+    end = memchr(h->heard, '\n', h->n_heard);
+    if (!end)
+        return 0;
+    n = (size_t)(end - h->heard);
+    snprintf(line, bytes, "%.*s", (int)n, h->heard);
+    h->n_heard -= n + 1;
+    memmove(h->heard, end + 1, h->n_heard);
+    return 1;
 }
 
 /* Nonzero: all that was accepted has been sent. */
@@ -322,5 +393,8 @@ int heartbeat_close(struct heartbeat *h, int status, const char *text)
     /* Closing with a "stop" unread would reset the connection, bye and all. */
     (void)heartbeat_should_stop(h);
     disconnect(h);
+    if (h->leased)
+        stop_lease_end();
+    h->leased = 0;
     return told;
 }

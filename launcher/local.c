@@ -19,6 +19,7 @@
 #include "launcher/units.h"
 #include "model/clock.h"
 #include "model/comm.h"
+#include "model/fence.h"
 #include "model/file.h"
 #include "sweep/pool.h"
 
@@ -184,6 +185,7 @@ static void set_environment(const struct local *l)
 
     snprintf(text, sizeof(text), "%d", threads > 0 ? threads : 1);
     (void)setenv(HEARTBEAT_VARIABLE, l->roster.address, 1);
+    (void)unsetenv(FENCE_VARIABLE); /* of another supervisor */
     (void)setenv("OMP_NUM_THREADS", text, 0);
     (void)setenv("OPENBLAS_NUM_THREADS", text, 0);
     if (geteuid() == 0) {

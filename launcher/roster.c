@@ -49,8 +49,17 @@ static int start_listening(const char *host, struct roster *r,
         getsockname(r->listen, (struct sockaddr *)&at, &bytes) != 0)
         return mup_fail(err, MUP_SYSTEM, "cannot listen on '%s': %s", host,
                         strerror(errno));
-    snprintf(r->address, sizeof(r->address), "%s:%d:%s", host,
-             (int)ntohs(at.sin_port), r->token);
+    r->port = (int)ntohs(at.sin_port);
+    return roster_advertise(r, host, err);
+}
+
+int roster_advertise(struct roster *r, const char *host, struct mup_error *err)
+{
+    if (!*host || strcspn(host, ": ") != strlen(host) ||
+        strlen(host) >= HEARTBEAT_HOST_BYTES)
+        return mup_fail(err, MUP_USAGE, "'%s' is no name of a host", host);
+    snprintf(r->address, sizeof(r->address), "%s:%d:%s", host, r->port,
+             r->token);
     return MUP_OK;
 }
 
@@ -140,9 +149,39 @@ static int is_token(const char *a, const char *b)
     return different == 0;
 }
 
-static void send_stop(const struct rank_connection *c)
+/* The rest of a line that the socket took in part. */
+static void send_rest(struct rank_connection *c)
 {
-    (void)send(c->fd, "stop\n", 5, MSG_NOSIGNAL);
+    ssize_t n;
+
+    if (!c->n_out)
+        return;
+    n = send(c->fd, c->out, c->n_out, MSG_NOSIGNAL);
+    if (n <= 0)
+        return; /* a dead connection is found when it is read */
+    c->n_out -= (size_t)n;
+    memmove(c->out, c->out + n, c->n_out);
+}
+
+/* A line with its newline, whole or not at all; -1: not. */
+static int send_line(struct rank_connection *c, const char *line, size_t bytes)
+{
+    ssize_t n;
+
+    send_rest(c);
+    if (c->n_out || bytes > sizeof(c->out))
+        return -1;
+    n = send(c->fd, line, bytes, MSG_NOSIGNAL);
+    if (n <= 0)
+        return -1;
+    c->n_out = bytes - (size_t)n;
+    memcpy(c->out, line + n, c->n_out);
+    return 0;
+}
+
+static void send_stop(struct rank_connection *c)
+{
+    (void)send_line(c, "stop\n", 5);
 }
 
 static int take_hello(struct roster *r, struct rank_connection *c,
@@ -174,6 +213,7 @@ static void take_beat(struct rank_state *s, const struct heartbeat_message *m,
     s->step = m->beat.step;
     s->phase = m->beat.phase;
     s->compute_s = m->beat.compute_s;
+    s->saved_step = m->beat.saved_step;
 }
 
 /* -1: this connection must be closed. */
@@ -257,6 +297,7 @@ void roster_serve(struct roster *r, const struct pollfd *fds, int n,
     for (int i = 1; i < n; i++) {
         struct rank_connection *c = &r->connection[i - 1];
 
+        send_rest(c);
         if (fds[i].revents)
             read_connection(r, c);
         else if (c->rank < 0 && now_s - c->since_s > HELLO_S)
@@ -278,6 +319,26 @@ void roster_stop(struct roster *r)
             send_stop(&r->connection[i]);
 }
 
+int roster_say(struct roster *r, int rank, const char *line)
+{
+    char text[HEARTBEAT_ORDER_BYTES + 1];
+    int n = snprintf(text, sizeof(text), "%s\n", line);
+
+    if (n > HEARTBEAT_ORDER_BYTES)
+        return -1;
+    for (int i = 0; i < r->n_connections; i++)
+        if (r->connection[i].rank == rank)
+            return send_line(&r->connection[i], text, (size_t)n);
+    return -1;
+}
+
+void roster_alive(struct roster *r)
+{
+    for (int i = 0; i < r->n_connections; i++)
+        if (r->connection[i].rank >= 0)
+            (void)send_line(&r->connection[i], "alive\n", 6);
+}
+
 static int is_missing(const struct rank_state *s, enum roster_missing which,
                       double since_s)
 {
@@ -287,7 +348,7 @@ static int is_missing(const struct rank_state *s, enum roster_missing which,
     case ROSTER_NO_HELLO:
         return s->pid == 0;
     case ROSTER_NO_STEP:
-        return s->beats == 0 || s->phase == TRAIN_SETUP;
+        return s->beats == 0 || s->phase < TRAIN_STEP;
     case ROSTER_SILENT:
         return s->pid == 0 || s->last_s < since_s;
     }

@@ -4,8 +4,9 @@
  *     n = roster_watch(&r, fds);  poll(fds, n, ...);
  *     roster_serve(&r, fds, n, now);            calls r.event
  *
- * A connection counts once it has said hello with the token; one that says
- * anything wrong is closed and otherwise ignored. */
+ * For ranks on other hosts it listens on "0.0.0.0", and roster_advertise says
+ * by which name they reach it.  A connection counts once it has said hello with
+ * the token; one that says anything wrong is closed and otherwise ignored. */
 #ifndef LAUNCHER_ROSTER_H
 #define LAUNCHER_ROSTER_H
 
@@ -21,9 +22,10 @@ struct rank_state {
     int status; /* of bye */
     int phase;
     int64_t step, beats, pid;
-    double compute_s; /* of the last step */
-    double last_s;    /* of the last line, supervisor's clock */
-    double longest_s; /* between two beats */
+    int64_t saved_step; /* of the newest checkpoint it knows of, 0: none */
+    double compute_s;   /* of the last step */
+    double last_s;      /* of the last line, supervisor's clock */
+    double longest_s;   /* between two beats */
     char host[HEARTBEAT_HOST_BYTES];
 };
 
@@ -33,6 +35,8 @@ struct rank_connection {
     double since_s;
     size_t n;
     char line[HEARTBEAT_LINE_BYTES];
+    size_t n_out; /* of a line that was sent in part: the rest */
+    char out[HEARTBEAT_ORDER_BYTES];
 };
 
 /* What happened to one rank; kind: of the message, or RANK_LOST. */
@@ -47,6 +51,7 @@ struct roster {
     struct rank_state *state; /* n */
     double now_s;             /* of roster_serve, a monotonic clock */
     int listen;               /* socket */
+    int port;
     int n_connections, max_connections;
     int stopping; /* a rank that says hello is told so */
     struct rank_connection *connection;
@@ -60,6 +65,9 @@ struct roster {
 int roster_open(const char *host, int n, struct roster *out,
                 struct mup_error *err);
 void roster_close(struct roster *r);
+/* r->address with another host, a name or an IPv4 address; MUP_USAGE for one
+ * that is too long or no word. */
+int roster_advertise(struct roster *r, const char *host, struct mup_error *err);
 
 /* Entries that roster_watch fills at most. */
 int roster_max_fds(const struct roster *r);
@@ -70,6 +78,11 @@ void roster_serve(struct roster *r, const struct pollfd *fds, int n,
 
 /* Ask every rank to save and stop, those that say hello later too. */
 void roster_stop(struct roster *r);
+/* One line, without newline and shorter than HEARTBEAT_ORDER_BYTES, to one
+ * rank: whole or not at all.  -1: it is not connected or takes nothing now. */
+int roster_say(struct roster *r, int rank, const char *line);
+/* To all that are connected: their supervisor lives. */
+void roster_alive(struct roster *r);
 
 /* The rank that has trained but has been silent, whatever it does, for longer
  * than two beats have ever been apart and deadline_s on top, by when the ranks

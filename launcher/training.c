@@ -11,6 +11,7 @@
 #include "launcher/terminal.h"
 #include "launcher/units.h"
 #include "model/comm.h"
+#include "model/fence.h"
 
 /* One rank: it alone, or one of several with or without a supervisor. */
 struct rank {
@@ -144,13 +145,18 @@ int training_run(const struct args *args, const struct run_config *config,
 {
     struct rank r = { .number = comm_rank_from_environment() };
     struct mup_error local = { 0 };
+    int64_t incarnation = 0;
     int rc = path_expect_free(dir, PATH_RUN_DIR, err);
 
     if (rc == MUP_OK)
         rc = heartbeat_open(r.number, comm_ranks_from_environment(), &r.heart,
                             err);
+    if (rc == MUP_OK)
+        rc = fence_supervised(&incarnation, err);
     if (rc != MUP_OK)
         return rc;
+    if (incarnation > 0) /* before MPI_Init, which may wait for ever */
+        heartbeat_lease(&r.heart, config->recover.lease_s);
     rc = run_rank(args, config, dir, &r, &local);
     /* What goes to stdout is there before the supervisor hears of the end. */
     (void)fflush(stdout);

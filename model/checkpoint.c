@@ -356,7 +356,9 @@ static int pass_over(const struct checkpoint_latest *how, const int64_t *steps,
     for (int i = 0; !rc && i < n; i++) {
         char sentence[sizeof(why->text) + 256];
 
-        rc = checkpoint_set_aside(how->dir, steps[i], err);
+        rc = fence_check(how->fence, err);
+        if (!rc)
+            rc = checkpoint_set_aside(how->dir, steps[i], err);
         snprintf(sentence, sizeof(sentence),
                  "%s; the checkpoint of step %" PRId64 " is used, this one is "
                  "now 'damaged-step-%010" PRId64 "'",

@@ -86,6 +86,7 @@ struct checkpoint_latest {
     struct comm *ranks;
     void (*note)(void *context, const char *sentence);
     void *context;
+    const struct fence *fence; /* may be NULL; of setting aside */
 };
 int checkpoint_read_latest(const struct checkpoint_latest *how,
                            struct checkpoint_found *out, struct mup_error *err);

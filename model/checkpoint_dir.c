@@ -21,11 +21,25 @@ void checkpoint_path(const char *dir, int64_t step,
     snprintf(out, CHECKPOINT_PATH_BYTES, "%s/" PREFIX "%010" PRId64, dir, step);
 }
 
-void checkpoint_writing_path(const char *dir, int64_t step,
+void checkpoint_writing_path(const char *dir, int64_t step, int64_t incarnation,
                              char out[CHECKPOINT_PATH_BYTES])
 {
-    snprintf(out, CHECKPOINT_PATH_BYTES, "%s/" WRITING PREFIX "%010" PRId64,
-             dir, step);
+    char number[24] = "";
+
+    if (incarnation)
+        snprintf(number, sizeof(number), "%" PRId64 "-", incarnation);
+    snprintf(out, CHECKPOINT_PATH_BYTES,
+             "%s/" WRITING "%s" PREFIX "%010" PRId64, dir, number, step);
+}
+
+/* Whose folder under construction has this name; 0 where it does not say. */
+static int64_t incarnation_of(const char *name)
+{
+    const char *at = name + strlen(WRITING);
+    size_t digits = strspn(at, "0123456789");
+
+    return digits && digits < 19 && at[digits] == '-' ? strtoll(at, NULL, 10)
+                                                      : 0;
 }
 
 /* The step that a name of exactly this form stands for, or 0. */
@@ -162,6 +176,18 @@ int checkpoint_unlist(const char *dir, int64_t step, struct mup_error *err)
     return rc;
 }
 
+int checkpoint_relist(const char *dir, int64_t step, struct mup_error *err)
+{
+    char from[CHECKPOINT_PATH_BYTES], to[CHECKPOINT_PATH_BYTES];
+
+    removing_path(dir, step, from);
+    checkpoint_path(dir, step, to);
+    if (rename(from, to) != 0)
+        return mup_fail(err, MUP_SYSTEM, "cannot rename '%s': %s", from,
+                        strerror(errno));
+    return MUP_OK;
+}
+
 int checkpoint_drop(const char *dir, int64_t step, struct mup_error *err)
 {
     char path[CHECKPOINT_PATH_BYTES];
@@ -192,7 +218,23 @@ int checkpoint_set_aside(const char *dir, int64_t step, struct mup_error *err)
     return rc;
 }
 
-int checkpoint_sweep(const char *dir, struct mup_error *err)
+/* Out of its writer's hands, then away. */
+static int take_away(const char *dir, const char *name, struct mup_error *err)
+{
+    char from[CHECKPOINT_PATH_BYTES], to[CHECKPOINT_PATH_BYTES];
+    int rc;
+
+    snprintf(from, sizeof(from), "%s/%s", dir, name);
+    snprintf(to, sizeof(to), "%s/" REMOVING "%s", dir, name + 1);
+    rc = checkpoint_remove(to, err);
+    if (!rc && rename(from, to) != 0 && errno != ENOENT)
+        rc = mup_fail(err, MUP_SYSTEM, "cannot rename '%s': %s", from,
+                      strerror(errno));
+    return rc ? rc : checkpoint_remove(to, err);
+}
+
+int checkpoint_sweep(const char *dir, int64_t incarnation,
+                     struct mup_error *err)
 {
     char path[CHECKPOINT_PATH_BYTES];
     DIR *d = opendir(dir);
@@ -205,18 +247,20 @@ int checkpoint_sweep(const char *dir, struct mup_error *err)
         return mup_fail(err, MUP_SYSTEM, "cannot list '%s': %s", dir,
                         strerror(errno));
     while (!rc && (entry = readdir(d))) {
-        if (strncmp(entry->d_name, WRITING, strlen(WRITING)) != 0 &&
-            strncmp(entry->d_name, REMOVING, strlen(REMOVING)) != 0)
-            continue;
-        snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
-        rc = checkpoint_remove(path, err);
+        if (!strncmp(entry->d_name, REMOVING, strlen(REMOVING))) {
+            snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
+            rc = checkpoint_remove(path, err);
+        } else if (!strncmp(entry->d_name, WRITING, strlen(WRITING)) &&
+                   incarnation_of(entry->d_name) <= incarnation) {
+            rc = take_away(dir, entry->d_name, err);
+        }
     }
     (void)closedir(d);
     return rc;
 }
 
 int checkpoint_retain(const char *dir, const struct checkpoint_policy *policy,
-                      struct mup_error *err)
+                      const struct fence *fence, struct mup_error *err)
 {
     int64_t *steps = NULL;
     int n = 0;
@@ -224,9 +268,13 @@ int checkpoint_retain(const char *dir, const struct checkpoint_policy *policy,
 
     if (rc)
         return rc;
-    for (int i = n - 1; !rc && i >= 0; i--)
-        if (!checkpoint_keeps(policy, steps, n, i))
+    for (int i = n - 1; !rc && i >= 0; i--) {
+        if (checkpoint_keeps(policy, steps, n, i))
+            continue;
+        rc = fence_check(fence, err);
+        if (!rc)
             rc = checkpoint_drop(dir, steps[i], err);
+    }
     free(steps);
     return rc;
 }
@@ -277,6 +325,7 @@ int checkpoint_usage(const char *dir, double *bytes, struct mup_error *err)
 struct room {
     const char *dir;
     double bytes, used, quota;
+    const struct fence *fence;
 };
 
 static int is_short(const struct room *r)
@@ -294,7 +343,9 @@ static int clear_damaged(struct room *r, struct mup_error *err)
 
     for (int i = n - 1; !rc && i >= 0 && is_short(r); i--) {
         damaged_path(r->dir, steps[i], path);
-        rc = checkpoint_remove(path, err);
+        rc = fence_check(r->fence, err);
+        if (!rc)
+            rc = checkpoint_remove(path, err);
         if (!rc) /* anew: a file that others share frees nothing */
             rc = checkpoint_usage(r->dir, &r->used, err);
     }
@@ -319,7 +370,9 @@ static int clear_sound(struct room *r, const struct checkpoint_policy *policy,
         /* the newest does not go in vain */
         if (i == 0 && r->used - folder_bytes(path) + r->bytes > r->quota)
             break;
-        rc = checkpoint_drop(r->dir, steps[i], err);
+        rc = fence_check(r->fence, err);
+        if (!rc)
+            rc = checkpoint_drop(r->dir, steps[i], err);
         memmove(steps + i, steps + i + 1, (size_t)(--n - i) * sizeof(*steps));
         if (!rc)
             rc = checkpoint_usage(r->dir, &r->used, err);
@@ -330,9 +383,9 @@ static int clear_sound(struct room *r, const struct checkpoint_policy *policy,
 
 int checkpoint_make_room(const char *dir,
                          const struct checkpoint_policy *policy, double bytes,
-                         struct mup_error *err)
+                         const struct fence *fence, struct mup_error *err)
 {
-    struct room r = { dir, bytes, 0, policy->quota_bytes };
+    struct room r = { dir, bytes, 0, policy->quota_bytes, fence };
     int rc;
 
     if (policy->quota_bytes <= 0)

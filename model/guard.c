@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 /* The groups that hold something in common, as digests count them. */
@@ -128,7 +127,7 @@ int guard_open(struct guard *g, struct model *m, struct zero *z,
         rc = add_pieces(g, err);
     if (!rc)
         rc = take_memory(g, err);
-    (void)gethostname(g->finding.host, GUARD_HOST_BYTES - 1);
+    node_name(g->finding.host);
     return rc;
 }
 

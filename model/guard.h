@@ -26,13 +26,14 @@
 #ifndef MODEL_GUARD_H
 #define MODEL_GUARD_H
 
+#include "model/node.h"
 #include "model/optimizer.h"
 #include "model/seal.h"
 
 enum guard_kind { GUARD_WEIGHT, GUARD_M, GUARD_V, GUARD_GRAD, GUARD_TABLE };
 enum guard_by { GUARD_SEAL, GUARD_REPLICAS, GUARD_EXECUTION };
 
-#define GUARD_HOST_BYTES 64
+#define GUARD_HOST_BYTES NODE_NAME_BYTES
 
 struct guard_finding {
     int32_t found; /* 0: nothing, and of the rest only host counts */

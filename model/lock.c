@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "model/node.h"
+
 #define DEAD_HOLDER_TRIES 200 /* of 10 ms */
 
 /* "host pid\n" in the file; 0 if it is empty. */
@@ -27,11 +29,10 @@ static int read_holder(int fd, char host[65], long *pid)
 
 static int write_holder(int fd, const char *path, struct mup_error *err)
 {
-    char host[65] = "", text[128];
+    char host[NODE_NAME_BYTES], text[128];
     int n;
 
-    if (gethostname(host, sizeof(host) - 1) || !host[0])
-        snprintf(host, sizeof(host), "localhost");
+    node_name(host);
     n = snprintf(text, sizeof(text), "%s %ld\n", host, (long)getpid());
     if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)n, 0) != n)
         return mup_fail(err, MUP_SYSTEM, "cannot write '%s': %s", path,
@@ -43,11 +44,11 @@ static int write_holder(int fd, const char *path, struct mup_error *err)
  * until its exec closes the file. */
 static int holder_died(int fd)
 {
-    char host[65], here[65] = "";
+    char host[65], here[NODE_NAME_BYTES];
     long pid = 0;
 
-    return read_holder(fd, host, &pid) &&
-           !gethostname(here, sizeof(here) - 1) && !strcmp(here, host) &&
+    node_name(here);
+    return read_holder(fd, host, &pid) && !strcmp(here, host) &&
            kill((pid_t)pid, 0) && errno == ESRCH;
 }
 
@@ -120,15 +121,16 @@ void lock_release(struct file_lock *lock)
 
 int lock_holder(const char *path, char *host, size_t bytes, long *pid)
 {
-    char holder[65], here[65] = "";
+    char holder[65], here[NODE_NAME_BYTES];
     int fd = open(path, O_RDONLY | O_CLOEXEC), known;
 
     if (fd < 0)
         return 0;
     known = read_holder(fd, holder, pid);
     close(fd);
-    if (!known || gethostname(here, sizeof(here) - 1))
+    if (!known)
         return 0;
+    node_name(here);
     if (host)
         snprintf(host, bytes, "%s", holder);
     return strcmp(here, holder) != 0 || !kill((pid_t)*pid, 0) || errno == EPERM;

@@ -10,6 +10,7 @@
 #include "model/checkpoint_part.h"
 #include "model/checkpoint_policy.h"
 #include "model/drill.h"
+#include "model/fence.h"
 #include "model/guard.h"
 #include "model/lock.h"
 #include "model/run_log.h"
@@ -37,7 +38,8 @@ struct run {
     struct ranks ranks;
     int is_first; /* rank 0 */
     struct trainer trainer;
-    struct file_lock lock;
+    struct file_lock lock; /* not held: a supervised run took over */
+    struct fence fence;    /* rank 0's, on all ranks */
     struct run_log log;
     struct checkpoint_part *wants; /* what this rank needs to go on */
     struct checkpoint_part *parts; /* what it saves */
@@ -75,7 +77,8 @@ struct run {
 void run_tell(struct run *r, const char *sentence);
 void run_beat(struct run *r, int phase, double compute_s);
 
-/* Append to events.jsonl; takes event.  Nothing but on rank 0. */
+/* Append to events.jsonl; takes event, which gets the incarnation where there
+ * is one.  Nothing but on rank 0. */
 int run_event(struct run *r, json_t *event, struct mup_error *err);
 
 /* --- run_dir.c --- */
@@ -86,7 +89,8 @@ int run_check_dir(const struct run_config *config, const char *dir,
 /* MUP_USAGE where a rank has another config or other texts than rank 0, which
  * would train on in silence to a wrong model.  Collective. */
 int run_compare_ranks(struct run *r, struct mup_error *err);
-/* Rank 0: make the folder, hold its lock, write what the run is. */
+/* Rank 0 makes the folder, holds its lock and writes what the run is; all learn
+ * which incarnation they are.  Collective. */
 int run_take_dir(struct run *r, struct mup_error *err);
 
 /* --- run_save.c; all are collective --- */

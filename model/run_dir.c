@@ -1,11 +1,18 @@
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "model/clock.h"
 #include "model/file.h"
 #include "model/manifest.h"
+#include "model/node.h"
 #include "model/run.h"
+
+/* How long ranks of an earlier start may take to end: those that were killed
+ * are gone at once, those that are cut off have recover.lease_s. */
+#define LOCK_WAIT_S 5.0
 
 struct difference {
     char text[1024];
@@ -69,14 +76,42 @@ static int write_config(const struct run_config *config, const char *dir,
     return file_replace_commit(&f, err);
 }
 
-/* Two processes that train in one directory would mix their files. */
-static int lock_run(struct run *r, const char *dir, struct mup_error *err)
+/* Is the holder of the lock a process of another host?  Its name, then. */
+static int is_elsewhere(const char *path, char holder[NODE_NAME_BYTES + 1])
 {
-    char path[1100], what[1200];
+    char here[NODE_NAME_BYTES];
+    long pid;
 
-    snprintf(path, sizeof(path), "%s/run.lock", dir);
-    snprintf(what, sizeof(what), "the run in '%s'", dir);
-    return lock_take(path, what, &r->lock, err);
+    node_name(here);
+    return lock_holder(path, holder, NODE_NAME_BYTES + 1, &pid) &&
+           strcmp(holder, here) != 0;
+}
+
+/* Two processes that train in one directory would mix their files.  A
+ * supervisor has killed the ranks that it can reach: one that still holds the
+ * lock is about to end, or cut off, and then the fence keeps it out. */
+static int lock_run(struct run *r, int64_t supervised, struct mup_error *err)
+{
+    const double patience_s = r->trainer.config.parallel.deadline_s / 2;
+    const double end_s =
+        clock_s() + (patience_s < LOCK_WAIT_S ? patience_s : LOCK_WAIT_S);
+    const struct timespec pause = { 0, 50000000 };
+    char path[1100], what[1200], holder[NODE_NAME_BYTES + 1], note[400];
+    int rc;
+
+    snprintf(path, sizeof(path), "%s/run.lock", r->dir);
+    snprintf(what, sizeof(what), "the run in '%s'", r->dir);
+    while ((rc = lock_take(path, what, &r->lock, err)) == MUP_USAGE &&
+           supervised && clock_s() < end_s)
+        (void)nanosleep(&pause, NULL);
+    if (rc != MUP_USAGE || !supervised || !is_elsewhere(path, holder))
+        return rc;
+    snprintf(note, sizeof(note),
+             "a process on %s still holds '%.120s'; it is fenced off, and this "
+             "start goes on without the lock",
+             holder, path);
+    run_tell(r, note);
+    return MUP_OK;
 }
 
 static int print_config(struct run *r, struct mup_error *err)
@@ -123,16 +158,32 @@ int run_compare_ranks(struct run *r, struct mup_error *err)
     return comm_agree(&r->ranks.all, rc, err);
 }
 
-int run_take_dir(struct run *r, struct mup_error *err)
+/* Rank 0's part.  Nothing is written before the look at the fence. */
+static int take_dir(struct run *r, struct mup_error *err)
 {
-    int rc;
+    int64_t supervised = 0;
+    int rc = fence_supervised(&supervised, err);
 
-    if (!r->is_first)
-        return MUP_OK;
-    rc = file_make_dirs(r->checkpoints, err);
     if (!rc)
-        rc = lock_run(r, r->dir, err);
+        rc = file_make_dirs(r->checkpoints, err);
+    if (!rc)
+        rc = lock_run(r, supervised, err);
+    if (!rc) /* a number of its own by hand: after the lock */
+        rc = fence_open(r->dir, &r->fence, err);
+    if (!rc)
+        rc = fence_check(&r->fence, err);
     if (!rc)
         rc = write_config(&r->trainer.config, r->dir, err);
     return rc ? rc : manifest_write(r->dir, &r->trainer, err);
+}
+
+int run_take_dir(struct run *r, struct mup_error *err)
+{
+    struct comm *all = &r->ranks.all;
+    int rc = comm_agree(all, r->is_first ? take_dir(r, err) : MUP_OK, err);
+
+    if (rc)
+        return rc;
+    comm_broadcast(all, &r->fence, sizeof(r->fence), COMM_BYTE, 0);
+    return comm_sync(&r->ranks.world, err);
 }

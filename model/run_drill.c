@@ -49,7 +49,7 @@ static int announce(struct run *r, const char *name, const char *text,
                     struct mup_error *err)
 {
     json_t *event = run_log_new_event("drill", r->step);
-    struct run_log log = { -1, -1 };
+    struct run_log log = { -1, -1, &r->fence };
     char path[1100];
     int rc;
 

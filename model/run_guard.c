@@ -104,8 +104,11 @@ static int distrust(struct run *r, int64_t trusted, struct mup_error *err)
         return MUP_OK;
     rc = checkpoint_list(r->checkpoints, &steps, &n, err);
     for (int i = 0; !rc && i < n; i++)
-        if (steps[i] > trusted)
-            rc = checkpoint_set_aside(r->checkpoints, steps[i], err);
+        if (steps[i] > trusted) {
+            rc = fence_check(&r->fence, err);
+            if (!rc)
+                rc = checkpoint_set_aside(r->checkpoints, steps[i], err);
+        }
     free(steps);
     return rc;
 }

@@ -51,7 +51,7 @@ static int trim_metrics(const char *path, int64_t step, struct mup_error *err)
 int run_log_open(const char *dir, int64_t step, struct run_log *out,
                  struct mup_error *err)
 {
-    struct run_log log = { -1, -1 };
+    struct run_log log = { -1, -1, out->fence };
     char path[1100];
     int rc;
 
@@ -78,15 +78,19 @@ void run_log_close(struct run_log *log)
     log->metrics = log->events = -1;
 }
 
-static int append(int fd, json_t *object, const char *name,
+static int append(struct run_log *log, int fd, json_t *object, const char *name,
                   struct mup_error *err)
 {
     struct mup_error why = { 0 };
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     size_t n = text ? strlen(text) : 0;
-    int rc;
+    int rc = fence_look(log->fence, err);
 
     json_decref(object);
+    if (rc) {
+        free(text);
+        return rc;
+    }
     if (!text)
         return mup_fail(err, MUP_SYSTEM, "out of memory for a log line");
     text[n] = '\n'; /* instead of the NUL: the length is passed */
@@ -97,12 +101,12 @@ static int append(int fd, json_t *object, const char *name,
 
 int run_log_metric(struct run_log *log, json_t *object, struct mup_error *err)
 {
-    return append(log->metrics, object, "metrics.jsonl", err);
+    return append(log, log->metrics, object, "metrics.jsonl", err);
 }
 
 int run_log_event(struct run_log *log, json_t *object, struct mup_error *err)
 {
-    return append(log->events, object, "events.jsonl", err);
+    return append(log, log->events, object, "events.jsonl", err);
 }
 
 json_t *run_log_real(double value)

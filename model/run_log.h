@@ -5,20 +5,24 @@
 
 #include <jansson.h>
 
+#include "model/fence.h"
 #include "model/train.h"
 
 struct run_log {
     int metrics, events; /* file descriptors */
+    struct fence *fence; /* looked at before every line; borrowed, may be
+                            NULL */
 };
 
 /* Open both for appending; metrics of steps after `step` are cut away (they
- * will be written again), a torn last line too. */
+ * will be written again), a torn last line too.  Leaves out->fence. */
 int run_log_open(const char *dir, int64_t step, struct run_log *out,
                  struct mup_error *err);
 void run_log_close(struct run_log *log);
 
 /* Append one object as one line; takes object (a NULL one is out of
- * memory).  Non-finite reals must be given as JSON null. */
+ * memory).  Non-finite reals must be given as JSON null.  MUP_DEVICE where the
+ * run is fenced off: its files are another's. */
 int run_log_metric(struct run_log *log, json_t *object, struct mup_error *err);
 int run_log_event(struct run_log *log, json_t *object, struct mup_error *err);
 

@@ -87,6 +87,7 @@ int run_open_saver(struct run *r, struct mup_error *err)
         .rank = r->ranks.all.rank,
         .ranks = r->ranks.all.size,
         .policy = r->policy,
+        .fence = &r->fence,
     };
     int rc = run_drill_writes(r, &options.fault, err);
 
@@ -181,6 +182,18 @@ static int give_up(struct run *r, const struct mup_error *why,
     return comm_sync(&r->ranks.world, err);
 }
 
+/* A save that failed because the run is another's now ends it. */
+static int check_fence(struct run *r, struct mup_error *err)
+{
+    struct mup_error why = { 0 };
+    int rc = r->is_first ? fence_check(&r->fence, &why) : MUP_OK;
+
+    rc = comm_agree(&r->ranks.all, rc == MUP_DEVICE ? rc : MUP_OK, &why);
+    if (rc)
+        (void)run_abandon_save(r, NULL, NULL);
+    return rc ? mup_fail(err, rc, "%s", why.text) : MUP_OK;
+}
+
 static int stands(struct run *r, const struct mup_error *note,
                   struct mup_error *err)
 {
@@ -215,7 +228,8 @@ int run_settle_save(struct run *r, int wait, struct mup_error *err)
             int own = saver_poll(r->saver, NULL) == SAVER_FAILED;
 
             (void)comm_agree(&r->ranks.all, own ? MUP_SYSTEM : MUP_OK, &note);
-            return give_up(r, &note, err);
+            rc = check_fence(r, err);
+            return rc ? rc : give_up(r, &note, err);
         }
         if (t.busy && !wait)
             return MUP_OK;
@@ -372,7 +386,9 @@ static int open_log(struct run *r, struct mup_error *err)
     if (!r->is_first)
         return MUP_OK;
     run_log_close(&r->log);
-    rc = run_log_open(r->dir, r->step, &r->log, err);
+    rc = fence_check(&r->fence, err); /* lines are cut away */
+    if (!rc)
+        rc = run_log_open(r->dir, r->step, &r->log, err);
     if (rc)
         return rc;
     event = run_log_new_event(r->step ? "resume" : "start", r->step);
@@ -392,6 +408,7 @@ int run_load(struct run *r, struct mup_error *err)
         .ranks = &r->ranks.all,
         .note = note_damaged,
         .context = r,
+        .fence = &r->fence,
     };
     struct checkpoint_found found = { 0 };
     int rc = checkpoint_read_latest(&latest, &found, err);

@@ -44,8 +44,8 @@ static int commit(struct saver *s, struct mup_error *err)
     if (rc)
         return rc;
     save_accept(&s->writer);
-    if (checkpoint_sweep(o->dir, err) == MUP_OK)
-        (void)checkpoint_retain(o->dir, &o->policy, err);
+    if (checkpoint_sweep(o->dir, fence_incarnation(o->fence), err) == MUP_OK)
+        (void)checkpoint_retain(o->dir, &o->policy, o->fence, err);
     return MUP_OK;
 }
 
@@ -131,7 +131,8 @@ int saver_open(const struct saver_options *options, struct saver **out,
                       "out of memory for a copy of %.1f MiB to save from",
                       (double)options->bytes / 1048576);
     if (!rc && options->rank == 0)
-        rc = checkpoint_sweep(options->dir, err);
+        rc = checkpoint_sweep(options->dir, fence_incarnation(options->fence),
+                              err);
     if (!rc) {
         /* touched now, so that the first copy is as short as all others */
         memset(s->staging, 0, (size_t)options->bytes + 1);
@@ -288,7 +289,8 @@ void saver_abandon(struct saver *s, struct mup_error *note)
     if (state != SAVER_WRITTEN && state != SAVER_FAILED)
         return;
     saved_clear(&s->writer.now);
-    checkpoint_writing_path(s->writer.options.dir, s->step, path);
+    checkpoint_writing_path(s->writer.options.dir, s->step,
+                            fence_incarnation(s->writer.options.fence), path);
     if (s->writer.options.rank == 0) /* what stays is swept away later */
         (void)checkpoint_remove(path, NULL);
     settle(s, SAVER_IDLE);

@@ -21,6 +21,7 @@
 
 #include "model/checkpoint_part.h"
 #include "model/checkpoint_policy.h"
+#include "model/fence.h"
 
 /* Faults on purpose, for drills and tests; 0 = none. */
 struct saver_fault {
@@ -36,6 +37,7 @@ struct saver_options {
     const char *config; /* resolved, as YAML; rank 0 */
     struct checkpoint_policy policy;
     struct saver_fault fault;
+    const struct fence *fence; /* borrowed; NULL: nobody is fenced */
 };
 
 /* What is saved.  Names and kinds in parts are borrowed until saver_close; all
@@ -67,7 +69,8 @@ struct saver_stats {
 struct saver;
 
 /* Allocates and touches the memory for snapshots and starts the thread.  Rank
- * 0 removes what a crash left half written: the others open after it. */
+ * 0 removes what a crash, or an earlier incarnation, left half written: the
+ * others open after it. */
 int saver_open(const struct saver_options *options, struct saver **out,
                struct mup_error *err);
 
@@ -89,7 +92,8 @@ void saver_trust(struct saver *s, int64_t step);
 
 /* Rank 0, when every rank is SAVER_WRITTEN: merge the tables, check that the
  * chunks cover every tensor exactly, make it a checkpoint, and remove those
- * that the policy does not keep.  In the background. */
+ * that the policy does not keep.  In the background.  Fails where a newer
+ * incarnation has fenced this one off. */
 void saver_commit(struct saver *s);
 
 /* The checkpoint stands: the next but one may share its files.  Rank 0 is told

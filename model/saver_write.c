@@ -39,6 +39,17 @@ void save_accept(struct save_writer *w)
         saved_clear(&w->before);
 }
 
+static int64_t incarnation(const struct save_writer *w)
+{
+    return fence_incarnation(w->options.fence);
+}
+
+static void writing_path(const struct save_writer *w, int64_t step,
+                         char out[CHECKPOINT_PATH_BYTES])
+{
+    checkpoint_writing_path(w->options.dir, step, incarnation(w), out);
+}
+
 /* --- bytes --- */
 
 /* errno of the write, with the faults that were asked for. */
@@ -186,7 +197,7 @@ static int link_file(const struct save_writer *w, const char *name)
 
     checkpoint_path(w->options.dir, w->before.step, path);
     snprintf(from, sizeof(from), "%s/%s", path, name);
-    checkpoint_writing_path(w->options.dir, w->now.step, path);
+    writing_path(w, w->now.step, path);
     snprintf(to, sizeof(to), "%s/%s", path, name);
     (void)unlink(to); /* of an attempt that was given up */
     return link(from, to) == 0;
@@ -272,7 +283,7 @@ static int write_output(struct save_writer *w, const unsigned char *output_of,
     char dir[CHECKPOINT_PATH_BYTES], path[FILE_BYTES];
     int fd = -1, cause = 0;
 
-    checkpoint_writing_path(w->options.dir, now->step, dir);
+    writing_path(w, now->step, dir);
     snprintf(file.name, sizeof(file.name), "rank-%04d-%010" PRId64 "%s.bin",
              w->options.rank, now->step, output == STILL ? "-still" : "");
     snprintf(path, sizeof(path), "%s/%s", dir, file.name);
@@ -328,7 +339,7 @@ static void table_path(const struct save_writer *w, int64_t step, int rank,
 {
     char dir[CHECKPOINT_PATH_BYTES];
 
-    checkpoint_writing_path(w->options.dir, step, dir);
+    writing_path(w, step, dir);
     snprintf(out, FILE_BYTES, "%s/rank-%04d.json", dir, rank);
 }
 
@@ -357,10 +368,11 @@ int save_parts(struct save_writer *w, int64_t step,
     unsigned char *output_of = NULL;
     int rc = MUP_OK;
 
-    checkpoint_writing_path(w->options.dir, step, dir);
+    writing_path(w, step, dir);
     if (w->options.rank == 0)
-        rc = checkpoint_make_room(w->options.dir, &w->options.policy,
-                                  w->options.total_bytes, err);
+        rc =
+            checkpoint_make_room(w->options.dir, &w->options.policy,
+                                 w->options.total_bytes, w->options.fence, err);
     if (!rc)
         rc = file_make_dirs(dir, err);
     if (!rc)
@@ -431,7 +443,7 @@ static int write_manifest(struct save_writer *w, int64_t step,
     json_t *list = json_array(), *manifest = NULL;
     int rc = MUP_OK;
 
-    checkpoint_writing_path(w->options.dir, step, dir);
+    writing_path(w, step, dir);
     snprintf(path, sizeof(path), "%s/manifest.json", dir);
     for (int rank = 0; !rc && rank < w->options.ranks; rank++)
         rc = merge_table(w, step, rank, list, err);
@@ -443,6 +455,9 @@ static int write_manifest(struct save_writer *w, int64_t step,
             "ruleset", MUP_RULESET_VERSION, "step", (json_int_t)step, "ranks",
             w->options.ranks, "state", json_loads(state, 0, NULL), "config",
             w->options.config ? w->options.config : "", "chunks", list);
+        if (manifest && incarnation(w))
+            json_object_set_new(manifest, "incarnation",
+                                json_integer(incarnation(w)));
         rc = write_sealed(w, path, manifest, err);
     }
     json_decref(manifest);
@@ -450,26 +465,53 @@ static int write_manifest(struct save_writer *w, int64_t step,
     return rc;
 }
 
-int save_commit(struct save_writer *w, int64_t step, const char *state,
-                struct mup_error *err)
+/* The folder under construction becomes a checkpoint, after a look at the
+ * fence: see fence.h. */
+static int publish(const struct save_writer *w, int64_t step,
+                   struct mup_error *err)
 {
     const char *dir = w->options.dir;
     char writing[CHECKPOINT_PATH_BYTES], final[CHECKPOINT_PATH_BYTES];
-    char table[FILE_BYTES];
+    int rc = fence_check(w->options.fence, err), cause;
+
+    writing_path(w, step, writing);
+    checkpoint_path(dir, step, final);
+    if (rc || rename(writing, final) == 0)
+        return rc;
+    if (errno != EEXIST && errno != ENOTEMPTY)
+        return mup_fail(err, MUP_SYSTEM, "cannot rename '%s' to '%s': %s",
+                        writing, final, strerror(errno));
+    /* The same step, saved again: ours was still there, so no newer incarnation
+     * has swept yet.  If one comes right now, what it saved must stay. */
+    rc = fence_check(w->options.fence, err);
+    if (!rc)
+        rc = checkpoint_unlist(dir, step, err);
+    if (rc || rename(writing, final) == 0)
+        return rc;
+    cause = errno;
+    (void)checkpoint_relist(dir, step, NULL);
+    return mup_fail(err, MUP_SYSTEM, "cannot rename '%s' to '%s': %s", writing,
+                    final, strerror(cause));
+}
+
+int save_commit(struct save_writer *w, int64_t step, const char *state,
+                struct mup_error *err)
+{
+    char writing[CHECKPOINT_PATH_BYTES], table[FILE_BYTES];
+    struct mup_error fenced = { 0 };
     int rc = write_manifest(w, step, state, err);
 
-    checkpoint_writing_path(dir, step, writing);
-    checkpoint_path(dir, step, final);
+    writing_path(w, step, writing);
     for (int rank = 0; !rc && rank < w->options.ranks; rank++) {
         table_path(w, step, rank, table);
         (void)unlink(table); /* its content is in the manifest */
     }
     if (!rc)
         rc = checkpoint_sync(writing, err);
-    if (!rc) /* the same step, saved again */
-        rc = checkpoint_unlist(dir, step, err);
-    if (!rc && rename(writing, final) != 0)
-        rc = mup_fail(err, MUP_SYSTEM, "cannot rename '%s' to '%s': %s",
-                      writing, final, strerror(errno));
-    return rc ? rc : checkpoint_sync(dir, err);
+    if (!rc)
+        rc = publish(w, step, err);
+    /* a folder that was taken away is missed under many names */
+    if (rc && fence_check(w->options.fence, &fenced) == MUP_DEVICE)
+        return mup_fail(err, MUP_DEVICE, "%s", fenced.text);
+    return rc ? rc : checkpoint_sync(w->options.dir, err);
 }

@@ -24,7 +24,8 @@ void run_tell(struct run *r, const char *sentence)
 
 void run_beat(struct run *r, int phase, double compute_s)
 {
-    const struct train_beat beat = { r->step, phase, compute_s };
+    const struct train_beat beat = { r->step, phase, compute_s,
+                                     r->saved_step > 0 ? r->saved_step : 0 };
 
     r->phase = phase;
     r->last_beat_s = clock_s();
@@ -43,6 +44,9 @@ static void still_alive(void *context)
 
 int run_event(struct run *r, json_t *event, struct mup_error *err)
 {
+    if (r->is_first && event && r->fence.incarnation)
+        json_object_set_new(event, "incarnation",
+                            json_integer(r->fence.incarnation));
     if (r->is_first)
         return run_log_event(&r->log, event, err);
     json_decref(event);
@@ -281,20 +285,26 @@ static int advance(struct run *r, int *diverged, struct mup_error *err)
 }
 
 /* What all ranks do next: any may ask to stop, rank 0's clock says when to
- * save. */
+ * save, and rank 0 sees where a newer start has taken the run over. */
 struct ballot {
-    uint64_t stop, save;
+    uint64_t stop, save, fenced;
 };
 
 static int vote(struct run *r, struct ballot *out, struct mup_error *err)
 {
     const struct train_hooks *h = r->hooks;
+    struct mup_error why = { 0 };
+    int rc = r->is_first ? fence_look(&r->fence, &why) : MUP_OK;
 
+    out->fenced = rc != MUP_OK;
     out->stop = h && h->should_stop && h->should_stop(h->context);
     out->save = (uint64_t)run_save_is_due(r);
     comm_all_reduce(&r->ranks.all, out, sizeof(*out) / sizeof(uint64_t),
                     COMM_U64);
-    return comm_sync(&r->ranks.world, err);
+    if (!out->fenced)
+        return comm_sync(&r->ranks.world, err);
+    rc = comm_agree(&r->ranks.all, rc, &why); /* ends without saving */
+    return mup_fail(err, rc, "%s", why.text);
 }
 
 static int steps(struct run *r, int *diverged, struct mup_error *err)
@@ -302,7 +312,7 @@ static int steps(struct run *r, int *diverged, struct mup_error *err)
     int rc = MUP_OK;
 
     while (!rc && !*diverged && r->step < r->trainer.config.train.steps) {
-        struct ballot b = { 0, 0 };
+        struct ballot b = { 0 };
 
         rc = vote(r, &b, err);
         if (!rc)
@@ -373,12 +383,14 @@ static int run_open(const struct run_config *config, struct run *r,
     if (!rc)
         rc = run_compare_ranks(r, err);
     if (!rc)
-        rc = comm_agree(all, run_take_dir(r, err), err);
+        rc = run_take_dir(r, err);
     if (!rc)
         rc = comm_agree(all, run_list_parts(r, err), err);
     if (!rc)
         rc = run_load(r, err);
     r->resumed_from = r->step;
+    if (!rc)
+        run_beat(r, TRAIN_LOADED, 0);
     if (!rc)
         rc = comm_agree(all, run_open_drill(r, err), err);
     if (!rc)
@@ -444,16 +456,20 @@ int train_run(const struct run_config *config, const char *dir,
         .dir = dir,
         .hooks = hooks,
         .lock = { -1 },
-        .log = { -1, -1 },
+        .log = { -1, -1, NULL },
         .saved_step = -1,
         .val_loss = NAN,
     };
     struct mup_error local = { 0 };
     int32_t over = 0;
-    int rc = ranks_open(config, &r.ranks, &local);
+    int rc;
 
-    r.is_first = r.ranks.world.rank == 0;
+    r.log.fence = &r.fence;
     run_beat(&r, TRAIN_SETUP, 0);
+    rc = ranks_open(config, &r.ranks, &local);
+    r.is_first = r.ranks.world.rank == 0;
+    if (!rc)
+        run_beat(&r, TRAIN_JOINED, 0);
     if (!rc)
         rc = look(config, &r, &over, result, &local);
     if (!rc && !over)

@@ -17,7 +17,9 @@ struct train_step {
 };
 
 enum train_phase {
-    TRAIN_SETUP,
+    TRAIN_SETUP,  /* before the ranks have found each other */
+    TRAIN_JOINED, /* they have; files are read */
+    TRAIN_LOADED, /* the state is there; up to here no step was taken */
     TRAIN_STEP,
     TRAIN_CHECKPOINT,
     TRAIN_EVALUATION,
@@ -25,11 +27,12 @@ enum train_phase {
 };
 
 /* A sign of life.  compute_s: the step's own work, without waiting for other
- * ranks. */
+ * ranks.  saved_step: of the newest checkpoint that stands, 0: none. */
 struct train_beat {
     int64_t step;
     int phase; /* enum train_phase */
     double compute_s;
+    int64_t saved_step;
 };
 
 /* Called from the training loop; any may be NULL.  should_stop is asked after

@@ -42,7 +42,7 @@ test-slurm: $(BIN) ## what runs on a Slurm cluster, on one that it starts
 # The code that runs in threads is compiled for it, all else comes from the
 # library: nothing there is called from a second thread.
 TSAN_SRC := tests/test_saver.c $(wildcard model/saver*.c model/checkpoint*.c) \
-    model/file.c
+    model/file.c model/fence.c
 tsan: $(B)/libmutransfer.a ## the saver under ThreadSanitizer
 	@mkdir -p build/tsan/tests
 	$(call say,CC,'tests/test_saver.c (thread)')$(CC) $(ALL_CFLAGS) \

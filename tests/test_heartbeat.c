@@ -1,4 +1,4 @@
-/* Heartbeats over 127.0.0.1, tagged output. */
+/* Heartbeats over 127.0.0.1. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,6 @@
 
 #include "launcher/heartbeat.h"
 #include "launcher/roster.h"
-#include "launcher/tagged.h"
 
 /* --- lines --- */
 
@@ -31,11 +31,16 @@ static void lines_of_every_kind_parse(void **state)
     assert_int_equal(m.ranks, 4);
     assert_int_equal(m.pid, 77);
     assert_string_equal(m.host, "node1");
-    assert_int_equal(heartbeat_parse("beat 12 evaluation 0.25 17e8", &m), 0);
+    assert_int_equal(heartbeat_parse("beat 12 evaluation 0.25 17e8 8", &m), 0);
     assert_int_equal(m.kind, HEARTBEAT_BEAT);
     assert_int_equal(m.beat.step, 12);
     assert_int_equal(m.beat.phase, TRAIN_EVALUATION);
     assert_float_equal(m.beat.compute_s, 0.25, 0);
+    assert_int_equal(m.beat.saved_step, 8);
+    assert_int_equal(heartbeat_parse("beat 0 joined 0 17e8 0", &m), 0);
+    assert_int_equal(m.beat.phase, TRAIN_JOINED);
+    assert_int_equal(heartbeat_parse("beat 4 loaded 0 17e8 4", &m), 0);
+    assert_int_equal(m.beat.phase, TRAIN_LOADED);
     assert_int_equal(heartbeat_parse("progress step 1/2  loss 3", &m), 0);
     assert_string_equal(m.text, "step 1/2  loss 3");
     assert_int_equal(heartbeat_parse("bye 7 stopped, state saved", &m), 0);
@@ -58,13 +63,14 @@ static void malformed_lines_are_refused(void **state)
         "hello abc 1 4 77 node1 more",
         "hello abc 1 4 99999999999999999999 node1",
         "hello 0123456789012345678901234567890123456789 1 4 77 node1",
-        "beat 1 step nan 1",
-        "beat 1 step inf 1",
-        "beat 1 step -1 1",
-        "beat 1 walking 1 1",
-        "beat 1 step 1",
-        "beat 1 step 1 1 1",
-        "beat x step 1 1",
+        "beat 1 step nan 1 0",
+        "beat 1 step inf 1 0",
+        "beat 1 step -1 1 0",
+        "beat 1 walking 1 1 0",
+        "beat 1 step 1 1",
+        "beat 1 step 1 1 -1",
+        "beat 1 step 1 1 1 1",
+        "beat x step 1 1 0",
         "bye",
         "bye 256 x",
         "bye x",
@@ -176,7 +182,7 @@ static int is_closed(int fd)
 
 static void a_rank_is_followed_from_hello_to_bye(void **state)
 {
-    struct train_beat beat = { 5, TRAIN_STEP, 0.125 };
+    struct train_beat beat = { 5, TRAIN_STEP, 0.125, 4 };
     struct heartbeat h;
     struct seen s;
 
@@ -192,6 +198,7 @@ static void a_rank_is_followed_from_hello_to_bye(void **state)
     assert_int_equal(s.rank[0], 1);
     assert_string_equal(s.text, "half way");
     assert_int_equal(s.roster.state[1].step, 5);
+    assert_int_equal(s.roster.state[1].saved_step, 4);
     assert_int_equal(s.roster.state[1].phase, TRAIN_STEP);
     assert_int_equal(s.roster.state[1].pid, getpid());
     assert_float_equal(s.roster.state[1].compute_s, 0.125, 0);
@@ -298,7 +305,7 @@ static void without_a_supervisor_nothing_happens(void **state)
 
 static void a_supervisor_that_does_not_read_blocks_nobody(void **state)
 {
-    struct train_beat beat = { 1, TRAIN_STEP, 1 };
+    struct train_beat beat = { 1, TRAIN_STEP, 1, 0 };
     struct heartbeat h;
     struct seen s;
 
@@ -336,10 +343,10 @@ static void lines_arrive_in_pieces(void **state)
     say(fd, s.roster.token);
     serve(&s);
     assert_int_equal(s.n, 0);
-    say(fd, " 0 1 9 x\nbeat 1 step 1 1\nbeat 2 st");
+    say(fd, " 0 1 9 x\nbeat 1 step 1 1 0\nbeat 2 st");
     serve(&s);
     assert_int_equal(s.n, 2);
-    say(fd, "ep 1 1\n");
+    say(fd, "ep 1 1 0\n");
     serve(&s);
     assert_int_equal(s.roster.state[0].step, 2);
     close(fd);
@@ -360,7 +367,7 @@ static void strangers_are_closed_and_ignored(void **state)
         fd[i] = connect_raw(&s);
     say(fd[0], "hello 0123456789abcdef0123456789abcdef 0 2 9 x\n");
     say(fd[1], "hello a 0 2 9 x\n");
-    say(fd[2], "beat 1 step 1 1\n");
+    say(fd[2], "beat 1 step 1 1 0\n");
     say(fd[3], line);
     say(fd[4], "GET / HTTP/1.1\r\n\r\n");
     assert_int_equal(send(fd[5], "hello\0x\n", 8, 0), 8);
@@ -427,7 +434,7 @@ static void silent_strangers_make_room(void **state)
 
 static void sixty_four_ranks_and_one_closes_without_bye(void **state)
 {
-    struct train_beat beat = { 3, TRAIN_CHECKPOINT, 1 };
+    struct train_beat beat = { 3, TRAIN_CHECKPOINT, 1, 2 };
     struct heartbeat h[64];
     struct seen s;
     int lost = 0;
@@ -497,7 +504,7 @@ static void missing_ranks_are_named(void **state)
         { .pid = 3,
           .connected = 1,
           .beats = 1,
-          .phase = TRAIN_SETUP,
+          .phase = TRAIN_LOADED,
           .step = 9,
           .last_s = 101 },
         { .pid = 0 },
@@ -527,7 +534,7 @@ static void missing_ranks_are_named(void **state)
 
 static void a_bye_is_heard_before_the_rank_has_gone(void **state)
 {
-    struct train_beat beat = { 5, TRAIN_STEP, 0.125 };
+    struct train_beat beat = { 5, TRAIN_STEP, 0.125, 4 };
     struct heartbeat h;
     struct seen s;
 
@@ -577,83 +584,105 @@ static void a_supervisor_that_is_not_there_is_named(void **state)
     close_server(&s);
 }
 
-/* --- mpirun's output --- */
-
-struct lines {
-    char text[2000];
-};
-
-static void keep_line(void *context, int rank, const char *text)
+static void await(const struct heartbeat *h)
 {
-    struct lines *l = context;
-    size_t used = strlen(l->text);
+    struct pollfd fd = { h->fd, POLLIN, 0 };
 
-    snprintf(l->text + used, sizeof(l->text) - used, "%d<%s>", rank, text);
+    assert_int_equal(poll(&fd, 1, 5000), 1);
 }
 
-/* All of text at once, or byte by byte. */
-static void split(struct lines *out, const char *text, size_t piece)
+/* An agent hears what it is asked for between signs of life. */
+static void orders_are_heard_in_order_and_whole(void **state)
 {
-    struct tagged t;
-
-    memset(out, 0, sizeof(*out));
-    assert_int_equal(tagged_open(2, &t), 0);
-    t.line = keep_line;
-    t.context = out;
-    for (size_t i = 0; i < strlen(text); i += piece)
-        tagged_put(&t, text + i,
-                   strlen(text) - i < piece ? strlen(text) - i : piece);
-    tagged_close(&t);
-}
-
-static void tagged_lines_find_their_rank(void **state)
-{
-    static const char text[] =
-        "[1,0]<stdout>:one\n[1,1]<stderr>:two\r\nmpirun says\n"
-        "[1,0]<stdout>:part[1,1]<stdout>:pid 3\n[1,1]<stdout>:x"
-        "[1,0]<stdout>:ial\n"
-        "[1,1]<stdout>: [1,x] [1,7]<stdout>:[[1,1]<stdout>:end\n"
-        "[1,0]<stdout>:\n[1,0";
-    static const char want[] = "0<one>1<two>-1<mpirun says>1<pid 3>0<partial>"
-                               "1<x [1,x] [1,7]<stdout>:[end>0<>-1<[1,0>";
-    struct lines l;
+    char line[HEARTBEAT_ORDER_BYTES], longest[HEARTBEAT_ORDER_BYTES];
+    char over[HEARTBEAT_ORDER_BYTES + 1];
+    struct heartbeat h;
+    struct seen s;
 
     (void)state;
-    for (size_t piece = 1; piece < sizeof(text); piece++) {
-        split(&l, text, piece);
-        assert_string_equal(l.text, want);
-    }
+    open_server(&s, 2);
+    assert_int_equal(roster_say(&s.roster, 0, "check"), -1);
+    assert_int_equal(heartbeat_open(0, 2, &h, NULL), MUP_OK);
+    serve(&s);
+    memset(longest, 'x', sizeof(longest));
+    longest[sizeof(longest) - 1] = '\0';
+    assert_int_equal(heartbeat_hear(&h, line, sizeof(line)), 0);
+    roster_alive(&s.roster);
+    assert_int_equal(roster_say(&s.roster, 0, "serve 7"), 0);
+    assert_int_equal(roster_say(&s.roster, 0, longest), 0);
+    roster_alive(&s.roster);
+    assert_int_equal(roster_say(&s.roster, 1, "check"), -1);
+    await(&h);
+    /* who asks for a stop alone loses nothing */
+    assert_int_equal(heartbeat_should_stop(&h), 0);
+    roster_stop(&s.roster);
+    await(&h);
+    assert_int_equal(heartbeat_hear(&h, line, sizeof(line)), 1);
+    assert_string_equal(line, "serve 7");
+    assert_int_equal(heartbeat_hear(&h, line, sizeof(line)), 1);
+    assert_string_equal(line, longest);
+    assert_int_equal(heartbeat_hear(&h, line, sizeof(line)), 0);
+    assert_int_equal(heartbeat_should_stop(&h), 1);
+    /* one byte more is no order */
+    memset(over, 'x', sizeof(over));
+    over[sizeof(over) - 1] = '\0';
+    assert_int_equal(roster_say(&s.roster, 0, over), -1);
+    (void)heartbeat_close(&h, 0, "");
+    close_server(&s);
 }
 
-static void long_lines_come_in_pieces(void **state)
+/* Orders that are too long, or too many, cost themselves alone. */
+static void what_does_not_fit_is_dropped(void **state)
 {
-    char text[TAGGED_LINE_BYTES + 100] = "[1,1]<stdout>:";
-    struct lines l;
+    char line[HEARTBEAT_ORDER_BYTES], text[3 * HEARTBEAT_ORDER_BYTES];
+    struct heartbeat h;
+    char many[4 * sizeof(h.heard)] = "";
+    int fd[2], heard = 0;
 
     (void)state;
-    memset(text + 14, 'x', sizeof(text) - 16);
-    text[sizeof(text) - 2] = '\n';
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    assert_int_equal(fcntl(fd[0], F_SETFL, O_NONBLOCK), 0);
+    h = (struct heartbeat){ .fd = fd[0] };
+    memset(text, 'x', sizeof(text));
     text[sizeof(text) - 1] = '\0';
-    split(&l, text, 1000);
-    assert_non_null(strstr(l.text, "x>1<x"));
+    say(fd[1], text);
+    say(fd[1], "stop\ncheck\n");
+    assert_int_equal(heartbeat_hear(&h, line, sizeof(line)), 1);
+    assert_string_equal(line, "check");
+    assert_int_equal(h.stop, 0); /* it was the end of the long one */
+    for (size_t i = 0; i + 6 < sizeof(many); i += 6)
+        memcpy(many + i, "check\n", 6);
+    say(fd[1], many);
+    while (heartbeat_hear(&h, line, sizeof(line)))
+        heard++;
+    assert_in_range(heard, 1, sizeof(many) / 6 - 1);
+    say(fd[1], "stop\n");
+    assert_int_equal(heartbeat_should_stop(&h), 1);
+    close(fd[1]);
+    (void)heartbeat_close(&h, 0, "");
 }
 
-static void mpirun_tells_how_a_rank_ended(void **state)
+static void a_roster_that_hears_other_hosts_names_itself(void **state)
 {
-    struct tagged_end end = { .rank = -1 };
+    struct heartbeat h;
+    struct mup_error err;
+    struct seen s;
 
     (void)state;
-    tagged_read_end("mpirun noticed that process rank 3 with PID 0 on node vm "
-                    "exited on signal 11 (Segmentation fault).",
-                    &end);
-    assert_int_equal(end.rank, 3);
-    assert_int_equal(end.signal, 11);
-    end = (struct tagged_end){ .rank = -1 };
-    tagged_read_end("  Process name: [[29424,1],1]", &end);
-    tagged_read_end("  Exit code:    7", &end);
-    assert_int_equal(end.rank, 1);
-    assert_int_equal(end.status, 7);
-    assert_int_equal(end.signal, 0);
+    memset(&s, 0, sizeof(s));
+    assert_int_equal(roster_open("0.0.0.0", 1, &s.roster, &err), MUP_OK);
+    assert_int_equal(roster_advertise(&s.roster, "no:name", &err), MUP_USAGE);
+    assert_int_equal(roster_advertise(&s.roster, "", &err), MUP_USAGE);
+    assert_int_equal(roster_advertise(&s.roster, "localhost", &err), MUP_OK);
+    assert_ptr_equal(strstr(s.roster.address, "localhost:"), s.roster.address);
+    assert_int_equal(setenv(HEARTBEAT_VARIABLE, s.roster.address, 1), 0);
+    assert_int_equal(setenv("SLURMD_NODENAME", "node7", 1), 0);
+    assert_int_equal(heartbeat_open(0, 1, &h, NULL), MUP_OK);
+    serve(&s);
+    assert_string_equal(s.roster.state[0].host, "node7");
+    (void)heartbeat_close(&h, 0, "");
+    unsetenv("SLURMD_NODENAME");
+    close_server(&s);
 }
 
 int main(void)
@@ -676,9 +705,9 @@ int main(void)
         cmocka_unit_test(missing_ranks_are_named),
         cmocka_unit_test(a_bye_is_heard_before_the_rank_has_gone),
         cmocka_unit_test(a_supervisor_that_is_not_there_is_named),
-        cmocka_unit_test(tagged_lines_find_their_rank),
-        cmocka_unit_test(long_lines_come_in_pieces),
-        cmocka_unit_test(mpirun_tells_how_a_rank_ended),
+        cmocka_unit_test(orders_are_heard_in_order_and_whole),
+        cmocka_unit_test(what_does_not_fit_is_dropped),
+        cmocka_unit_test(a_roster_that_hears_other_hosts_names_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

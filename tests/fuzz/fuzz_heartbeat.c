@@ -37,7 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         tagged_read_end(line, &end);
         if (heartbeat_parse(line, &m) != 0)
             continue;
-        assert(m.rank >= 0 && m.beat.compute_s >= 0 && m.status >= 0);
+        assert(m.rank >= 0 && m.beat.compute_s >= 0 && m.status >= 0 &&
+               m.beat.saved_step >= 0);
         assert(m.beat.phase >= 0 && m.beat.phase <= TRAIN_DONE);
     }
     free(text);
