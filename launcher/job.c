@@ -415,7 +415,7 @@ static int check_partition(const struct job *j,
     if (r->nodes > most)
         return mup_fail(err, MUP_USAGE,
                         "the job wants %lld nodes (slurm.nodes and "
-                        "slurm.spares), and partition '%s' %s %lld",
+                        "slurm.spares), and partition '%s' %s %lld; lower them",
                         (long long)r->nodes, p->name,
                         most == p->nodes ? "has" : "gives at most",
                         (long long)most);

@@ -180,12 +180,21 @@ static void print_time(const struct dry_run *d)
                "command continues it\n");
 }
 
+static struct units_text hours(double h)
+{
+    struct units_text u = { "under 0.01" };
+
+    if (h >= 0.01)
+        snprintf(u.text, sizeof(u.text), h < 100 ? "%.3g" : "%.0f", h);
+    return u;
+}
+
 static void print_hours(double job_h, const struct cost *c)
 {
-    printf("%.3g node-hours, %.3g CPU-hours", job_h * c->nodes,
-           job_h * c->cpus);
+    printf("%s node-hours, %s CPU-hours", hours(job_h * c->nodes).text,
+           hours(job_h * c->cpus).text);
     if (c->gpus > 0)
-        printf(", %.3g GPU-hours", job_h * c->gpus);
+        printf(", %s GPU-hours", hours(job_h * c->gpus).text);
 }
 
 static void print_cost(const struct dry_run *d)
@@ -197,7 +206,7 @@ static void print_cost(const struct dry_run *d)
     print_hours(c->job_h, c);
     printf(" (bound: nodes x time limit)\n");
     if (c->run_s > 0) {
-        printf("         the run: about ");
+        printf("         the run: ");
         print_hours(c->run_s / 3600, c);
         printf(" (estimate)\n");
     }

@@ -19,6 +19,8 @@
 static struct {
     int n, silent; /* so many questions */
     int loses;     /* answers to submit that do not come, though it is done */
+    int vanish;    /* jobs that are lost as soon as they are submitted */
+    int cancels;   /* jobs that are cancelled when they are asked for */
     int asked;
     struct cluster_job job[MAX_JOBS];
 } ctld;
@@ -67,6 +69,8 @@ int cluster_submit(struct cluster *c, const struct cluster_request *request,
     if (rc != MUP_OK)
         return rc;
     *id = 100 + ctld.n;
+    if (ctld.vanish-- > 0)
+        return MUP_OK;
     add_job(*id, request->comment, CLUSTER_PENDING);
     return ctld.loses-- > 0 ? mup_fail(err, MUP_DEVICE, "lost") : MUP_OK;
 }
@@ -79,8 +83,13 @@ int cluster_job(struct cluster *c, int64_t id, struct cluster_job *out,
     (void)c;
     *out = (struct cluster_job){ .state = CLUSTER_NO_JOB };
     for (int i = 0; i < ctld.n; i++)
-        if (ctld.job[i].id == id)
+        if (ctld.job[i].id == id) {
+            if (ctld.cancels-- > 0) {
+                ctld.job[i].state = CLUSTER_ENDED;
+                ctld.job[i].cancelled = 1;
+            }
             *out = ctld.job[i];
+        }
     return rc;
 }
 
@@ -153,9 +162,9 @@ static void client_init(struct client *k)
     terminal_init(&k->terminal, 1);
     assert_int_equal(run_config_read(NULL, NULL, 0, &k->config, NULL), MUP_OK);
     snprintf(path, sizeof(path), "%s/ejected.jsonl", k->dir);
-    assert_int_equal(config_set(&run_schema, &k->config, "recover.exclude_file",
-                                path, NULL),
-                     MUP_OK);
+    assert_int_equal(
+        config_set(&run_schema, &k->config, "recover.exclude_file", path, NULL),
+        MUP_OK);
     memset(&ctld, 0, sizeof(ctld));
 }
 
@@ -345,9 +354,9 @@ static void one_client_a_run(void **state)
     (void)state;
     client_init(&k);
     begin(&k);
-    assert_int_equal(submit_open(&k.args, &k.config, k.dir, &k.terminal,
-                                 &second, &err),
-                     MUP_USAGE);
+    assert_int_equal(
+        submit_open(&k.args, &k.config, k.dir, &k.terminal, &second, &err),
+        MUP_USAGE);
     assert_non_null(strstr(err.text, "already run by process"));
     client_clear(&k);
 }
@@ -368,27 +377,196 @@ static void a_job_that_the_controller_lost_is_submitted_again_once(void **state)
 
     (void)state;
     client_init(&k);
+    ctld.vanish = MAX_JOBS;
     begin(&k);
-    /* Its number is somebody else's now. */
-    snprintf(ctld.job[0].comment, sizeof(ctld.job[0].comment), "other");
-    write_event(&k, "wish", "wish", 0); /* of no kind: nothing was asked */
-    ctld.loses = 0;
-    /* The second is lost too: the watcher gives up. */
-    k.s.patience.next_s = 0;
-    {
-        pid_t pid = fork();
-        int status;
-
-        if (pid == 0) {
-            /* every job is lost as soon as it is there */
-            for (int i = 0; i < MAX_JOBS; i++)
-                ctld.job[i].id = -1;
-            _exit(follow(&k, &ended, &err) == MUP_OK ? 0
-                                                     : err.status + 10);
-        }
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        /* The one that was submitted again lives: watch it from here. */
-        (void)status;
-    }
+    assert_int_equal(follow(&k, &ended, &err), MUP_DEVICE);
+    assert_non_null(strstr(err.text, "the second that it lost"));
+    assert_int_equal(count_events(&k, "submitted"), 2);
+    /* By hand it is asked for once more. */
+    assert_int_equal(begin(&k), SUBMIT_NEW);
+    assert_int_equal(count_events(&k, "submitted"), 3);
     client_clear(&k);
+}
+
+static void a_cancelled_job_is_submitted_again(void **state)
+{
+    struct mup_error err = { 0 };
+    struct client k;
+    int ended;
+
+    (void)state;
+    client_init(&k);
+    assert_int_equal(
+        config_set(&run_schema, &k.config, "slurm.requeues", "1", NULL),
+        MUP_OK);
+    begin(&k);
+    ctld.cancels = MAX_JOBS;
+    assert_int_equal(follow(&k, &ended, &err), MUP_DEVICE);
+    assert_non_null(strstr(err.text, "was queued again 1 times"));
+    assert_int_equal(ctld.n, 2);
+    assert_int_equal(count_events(&k, "requeued"), 1);
+    client_clear(&k);
+}
+
+static void a_cancelled_run_is_not(void **state)
+{
+    struct mup_error err = { 0 };
+    struct client k;
+    json_t *e;
+    int ended;
+
+    (void)state;
+    client_init(&k);
+    begin(&k);
+    e = launch_log_new("wish");
+    json_object_set_new(e, "wish", json_string("cancel"));
+    assert_int_equal(launch_log_append(k.dir, e, NULL), MUP_OK);
+    ctld.cancels = MAX_JOBS;
+    assert_int_equal(follow(&k, &ended, &err), MUP_STOPPED);
+    assert_int_equal(ctld.n, 1);
+    client_clear(&k);
+}
+
+static void a_job_that_fails_in_silence_is_reported(void **state)
+{
+    struct mup_error err = { 0 };
+    struct client k;
+    int ended;
+
+    (void)state;
+    client_init(&k);
+    begin(&k);
+    ctld.job[0].state = CLUSTER_ENDED;
+    ctld.job[0].exit_status = 2;
+    assert_int_equal(follow(&k, &ended, &err), MUP_USAGE);
+    assert_non_null(strstr(err.text, "exit status 2"));
+    assert_int_equal(ctld.n, 1);
+    client_clear(&k);
+}
+
+static void watching_ends_with_the_run(void **state)
+{
+    struct mup_error err = { 0 };
+    struct client k;
+    int ended;
+
+    (void)state;
+    client_init(&k);
+    begin(&k);
+    write_event(&k, "ended", "status", MUP_DIVERGED);
+    assert_int_equal(follow(&k, &ended, &err), MUP_OK);
+    assert_int_equal(ended, 1);
+    client_clear(&k);
+}
+
+/* --- lines --- */
+
+static void assert_event_line(const char *json, const char *line)
+{
+    json_t *event = json_loads(json, 0, NULL);
+    char out[FOLLOW_LINE_BYTES];
+
+    assert_non_null(event);
+    follow_event_line(event, out, sizeof(out));
+    assert_string_equal(out, line);
+    json_decref(event);
+}
+
+static void events_are_told_in_a_line(void **state)
+{
+    (void)state;
+    assert_event_line("{\"event\":\"supervisor\",\"job\":7,\"restart\":0,"
+                      "\"nodes\":[\"node1\",\"node2\"]}",
+                      "job 7 runs on node1, node2");
+    assert_event_line("{\"event\":\"preflight\",\"seconds\":1.25,\"nodes\":3,"
+                      "\"bad\":[{\"node\":\"node3\",\"reason\":\"slow\"}]}",
+                      "checked 3 nodes in 1.2 s: node3: slow");
+    assert_event_line("{\"event\":\"preflight\",\"seconds\":2,\"nodes\":3}",
+                      "checked 3 nodes in 2.0 s: all are well");
+    assert_event_line("{\"event\":\"incarnation\",\"incarnation\":2,"
+                      "\"nodes\":[\"node1\"],\"spares\":[\"node4\"],"
+                      "\"ranks\":2}",
+                      "incarnation 2: 2 ranks on node1; node4 stands by");
+    assert_event_line(
+        "{\"event\":\"incident\",\"class\":\"node\",\"node\":\"node3\","
+        "\"text\":\"its agent fell silent\",\"total_s\":3.76,"
+        "\"detect_s\":3.5,\"fence_s\":0,\"relaunch_s\":0.26,"
+        "\"replayed_steps\":4}",
+        "node, node3, its agent fell silent: training again after 3.8 s "
+        "(detect 3.5, start 0.3), 4 steps done again");
+    assert_event_line("{\"event\":\"ejected\",\"node\":\"node3\",\"time\":0,"
+                      "\"until_unix_s\":86400,\"reason\":\"wrong bits\","
+                      "\"drained\":true}",
+                      "warning: node3 is left out of jobs for 24h00m: wrong "
+                      "bits (and drained)");
+    assert_event_line("{\"event\":\"wish\",\"wish\":\"limit\"}",
+                      "the job's time is over soon: the ranks save and stop");
+    assert_event_line("{\"event\":\"requeued\",\"text\":\"no time left\"}",
+                      "the job is queued again: no time left");
+    assert_event_line("{\"event\":\"adopted\",\"job\":7}", "");
+    assert_event_line("{}", "");
+}
+
+static void the_state_is_a_progress_line(void **state)
+{
+    json_t *o = json_loads("{\"phase\":\"training\",\"incarnation\":3,"
+                           "\"step\":12,\"steps\":100,\"loss\":3.14159,"
+                           "\"tokens_per_s\":2e6,\"eta_s\":200,\"nodes\":["
+                           "{\"use\":\"training\"},{\"use\":\"ready\"},"
+                           "{\"use\":\"training\"}]}",
+                           0, NULL);
+    char out[FOLLOW_LINE_BYTES];
+
+    (void)state;
+    follow_state_line(o, out, sizeof(out));
+    assert_string_equal(out, "step 12/100  loss 3.1416  2.0 Mtok/s  eta 3m20s  "
+                             "2 nodes  incarnation 3");
+    json_object_set_new(o, "phase", json_string("checking"));
+    follow_state_line(o, out, sizeof(out));
+    assert_string_equal(out, "step 12/100  checking  2 nodes  incarnation 3");
+    json_decref(o);
+}
+
+static void a_job_that_waits_says_why(void **state)
+{
+    struct cluster_job job = { .id = 7, .state = CLUSTER_PENDING };
+    char out[FOLLOW_LINE_BYTES];
+
+    (void)state;
+    follow_wait_line(&job, 1000, out, sizeof(out));
+    assert_string_equal(out, "job 7 waits");
+    snprintf(job.reason, sizeof(job.reason), "Resources");
+    job.start_unix_s = 1060;
+    follow_wait_line(&job, 1000, out, sizeof(out));
+    assert_string_equal(out, "job 7 waits: Resources, SLURM expects to start "
+                             "it in 1m00s");
+    snprintf(job.reason, sizeof(job.reason), "launch failed requeued held");
+    follow_held_line(&job, out, sizeof(out));
+    assert_non_null(strstr(out, "launch failed requeued held (a node"));
+    assert_non_null(strstr(out, "'scontrol release 7'"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_first_launch_submits_and_says_so_before_and_after),
+        cmocka_unit_test(a_second_launch_adopts_the_job_that_lives),
+        cmocka_unit_test(a_client_that_died_in_between_finds_its_job),
+        cmocka_unit_test(a_number_with_another_comment_is_not_ours),
+        cmocka_unit_test(an_answer_that_was_lost_submits_nothing_twice),
+        cmocka_unit_test(silence_is_waited_out),
+        cmocka_unit_test(a_run_that_ended_well_is_not_submitted_again),
+        cmocka_unit_test(one_client_a_run),
+        cmocka_unit_test(
+            a_job_that_the_controller_lost_is_submitted_again_once),
+        cmocka_unit_test(a_cancelled_job_is_submitted_again),
+        cmocka_unit_test(a_cancelled_run_is_not),
+        cmocka_unit_test(a_job_that_fails_in_silence_is_reported),
+        cmocka_unit_test(watching_ends_with_the_run),
+        cmocka_unit_test(events_are_told_in_a_line),
+        cmocka_unit_test(the_state_is_a_progress_line),
+        cmocka_unit_test(a_job_that_waits_says_why),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
