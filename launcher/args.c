@@ -110,6 +110,10 @@ static int take_value(const struct option *option, const char *attached,
         *value = "";
         return MUP_OK;
     }
+    if (!attached && option->value[0] == '[') {
+        *value = "";
+        return MUP_OK;
+    }
     if (attached) {
         *value = attached;
     } else {

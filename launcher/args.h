@@ -16,8 +16,9 @@
 
 #define ARGS_MAX_OPTIONS 24
 
-/* One option.  value: the name of its argument in help texts, NULL = a flag.
- * letter 0: long form only.  A table ends with name NULL. */
+/* One option.  value: the name of its argument in help texts, NULL = a flag;
+ * "[=SECONDS]": one that may be left out and then is "".  letter 0: long form
+ * only.  A table ends with name NULL. */
 struct option {
     const char *name;
     char letter;

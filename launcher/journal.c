@@ -1,6 +1,7 @@
 #include "launcher/journal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -108,6 +109,52 @@ int journal_read(const char *path, json_t **out, struct mup_error *err)
     else
         json_decref(list);
     return rc;
+}
+
+/* text: the end of a file, whole: all of it.  Nonzero if the last line begins
+ * in it (or there is none). */
+static int find_last(const char *text, size_t bytes, int whole, json_t **out)
+{
+    size_t end = bytes, start;
+
+    while (end > 0 && text[end - 1] != '\n')
+        end--;
+    if (end == 0)
+        return whole;
+    for (start = end - 1; start > 0 && text[start - 1] != '\n';)
+        start--;
+    if (start == 0 && !whole)
+        return 0;
+    *out = json_loadb(text + start, end - 1 - start, 0, NULL);
+    return 1;
+}
+
+json_t *journal_last(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    json_t *o = NULL;
+    long size = -1, n = 1 << 14;
+    int found = 0;
+
+    if (f && fseek(f, 0, SEEK_END) == 0)
+        size = ftell(f);
+    while (size > 0 && !found) {
+        char *text;
+
+        n = n < size ? n : size;
+        text = malloc((size_t)n);
+        found = !text || fseek(f, size - n, SEEK_SET) != 0 ||
+                fread(text, 1, (size_t)n, f) != (size_t)n ||
+                find_last(text, (size_t)n, n == size, &o);
+        free(text);
+        n *= 4;
+    }
+    if (f)
+        (void)fclose(f); /* only read from */
+    if (json_is_object(o))
+        return o;
+    json_decref(o);
+    return NULL;
 }
 
 const char *journal_text(const json_t *object, const char *key)

@@ -18,6 +18,9 @@ json_t *journal_string(const char *text);
  * json_decref. */
 int journal_read(const char *path, json_t **out, struct mup_error *err);
 
+/* The last line, or NULL where there is no whole one or it is no object. */
+json_t *journal_last(const char *path);
+
 /* Members, with "" and 0 for those that are absent or of another type; numbers
  * are cut to what fits. */
 const char *journal_text(const json_t *object, const char *key);

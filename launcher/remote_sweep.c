@@ -19,7 +19,7 @@ static int conclude(const struct submit *s, struct mup_error *err)
     if (known && args_given(s->args, "json"))
         rc = json_print(sweeps_json(s->dir, &p), err);
     else if (known)
-        sweeps_print(&p, -1);
+        sweeps_print(&p, -1, stdout);
     if (known && p.done > 0 && !args_given(s->args, "json"))
         printf("next: mutransfer report %s\n", s->dir);
     if (rc == MUP_OK && log.status != MUP_OK)

@@ -1,7 +1,5 @@
 #include "launcher/sweeps.h"
 
-#include <stdio.h>
-
 #include "launcher/json.h"
 #include "launcher/units.h"
 
@@ -44,20 +42,20 @@ void sweeps_line(const struct sweep_progress *p, char *out, size_t bytes)
              p->failed ? "  some failed" : "", best);
 }
 
-void sweeps_print(const struct sweep_progress *p, double wall_s)
+void sweeps_print(const struct sweep_progress *p, double wall_s, FILE *out)
 {
-    printf("%lld trials: %lld done, %lld diverged, %lld failed",
-           (long long)p->trials, (long long)p->done, (long long)p->diverged,
-           (long long)p->failed);
+    fprintf(out, "%lld trials: %lld done, %lld diverged, %lld failed",
+            (long long)p->trials, (long long)p->done, (long long)p->diverged,
+            (long long)p->failed);
     if (p->running || p->waiting)
-        printf(", %lld running, %lld waiting", (long long)p->running,
-               (long long)p->waiting);
+        fprintf(out, ", %lld running, %lld waiting", (long long)p->running,
+                (long long)p->waiting);
     if (p->retried)
-        printf(", %lld retried", (long long)p->retried);
+        fprintf(out, ", %lld retried", (long long)p->retried);
     if (wall_s >= 0)
-        printf("; %s", units_seconds(wall_s).text);
-    printf("\n");
+        fprintf(out, "; %s", units_seconds(wall_s).text);
+    fprintf(out, "\n");
     if (p->best_trial > 0)
-        printf("best: %.4f in trial %lld (%s)\n", p->best_value,
-               (long long)p->best_trial, p->best_text);
+        fprintf(out, "best: %.4f in trial %lld (%s)\n", p->best_value,
+                (long long)p->best_trial, p->best_text);
 }

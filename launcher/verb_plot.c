@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "launcher/paths.h"
+#include "launcher/run_report.h"
 #include "launcher/verbs.h"
 #include "plots/plot.h"
 #include "sweep/report.h"
@@ -32,11 +33,15 @@ static int need_data(const char *dir, struct mup_error *err)
 {
     struct report report;
     char path[4096];
-    int rc = path_join(dir, "report.json", path, sizeof(path), err);
+    int kind, rc = path_join(dir, "report.json", path, sizeof(path), err);
 
     if (rc != MUP_OK || path_exists(path))
         return rc;
-    rc = path_expect(dir, PATH_SWEEP_DIR, err);
+    rc = path_classify(dir, &kind, err);
+    if (rc == MUP_OK && kind == PATH_RUN_DIR)
+        return run_report_write(dir, dir, err);
+    if (rc == MUP_OK)
+        rc = path_expect(dir, PATH_SWEEP_DIR, err);
     if (rc != MUP_OK)
         return rc;
     rc = report_write(dir, &report, err);
@@ -75,11 +80,11 @@ const struct verb verb_plot = {
     2,
     2,
     0,
-    "one picture of a report: lr, coord, loss, load",
-    "Draws one picture from the result files of a sweep folder into its "
-    "plots/\n"
+    "one picture of a report: lr, coord, loss, load, incidents",
+    "Draws one picture from the result files of a folder into its plots/\n"
     "folder, the gnuplot script and the data beside it; --term dumb draws on\n"
-    "the screen.",
+    "the screen.  Of a sweep: lr, coord, loss, load; of a run: loss,\n"
+    "incidents.",
     "mutransfer plot lr runs/quickstart --term dumb",
     options,
     run,

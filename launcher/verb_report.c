@@ -5,6 +5,7 @@
 
 #include "launcher/json.h"
 #include "launcher/paths.h"
+#include "launcher/run_report.h"
 #include "launcher/terminal.h"
 #include "launcher/units.h"
 #include "launcher/verbs.h"
@@ -23,7 +24,8 @@ static const struct option options[] = {
     { 0 },
 };
 
-static const int kinds[] = { PLOT_LR, PLOT_COORD, PLOT_LOSS, PLOT_LOAD };
+static const int kinds[] = { PLOT_LR, PLOT_COORD, PLOT_LOSS, PLOT_LOAD,
+                             PLOT_INCIDENTS };
 
 /* Pictures are an addition: without gnuplot the numbers still stand. */
 static void draw_all(const char *dir, struct terminal *t)
@@ -221,14 +223,57 @@ static int read_request(const struct args *args, struct report_request *q,
     return rc == MUP_OK ? find_out(args, q, out, bytes, err) : rc;
 }
 
+/* Of one run: what it came to, and its incidents. */
+static int report_run(const struct args *args, struct mup_error *err)
+{
+    static const char *const others[] = { "csv", "over", "of", "by" };
+    const char *dir = args->operands[0], *out = args_text(args, "output");
+    struct terminal terminal;
+    int rc = MUP_OK;
+
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (args_given(args, others[i]))
+            return mup_fail(err, MUP_USAGE,
+                            "'%s' is the folder of a run, and --%s is about "
+                            "sweeps; leave it out",
+                            dir, others[i]);
+    if (out)
+        rc = path_expect_free(out, PATH_REPORT_DIR, err);
+    out = out ? out : dir;
+    if (rc == MUP_OK)
+        rc = run_report_write(dir, out, err);
+    if (rc != MUP_OK)
+        return rc;
+    terminal_init(&terminal, args->quiet);
+    draw_all(out, &terminal);
+    rc = html_write(out, err);
+    if (rc != MUP_OK)
+        return rc;
+    print_warnings(out, &terminal);
+    return args_given(args, "json") ? print_json(out, err)
+                                    : run_report_print(out, err);
+}
+
+static int is_run(const struct args *args)
+{
+    int kind;
+
+    return args->n_operands > 0 &&
+           path_classify(args->operands[0], &kind, NULL) == MUP_OK &&
+           kind == PATH_RUN_DIR;
+}
+
 static int run(const struct args *args, struct mup_error *err)
 {
     struct report report = { 0 };
     struct report_request request;
     struct terminal terminal;
     char dir[1000];
-    int rc = read_request(args, &request, dir, sizeof(dir), err);
+    int rc;
 
+    if (is_run(args))
+        return report_run(args, err);
+    rc = read_request(args, &request, dir, sizeof(dir), err);
     if (rc != MUP_OK)
         return rc;
     terminal_init(&terminal, args->quiet);
@@ -254,7 +299,9 @@ const struct verb verb_report = {
     1,
     0,
     "optimum per width, drift, regret, verdict, pictures, report.html",
-    "Reads a sweep and the coordinate checks and target run beside it, and\n"
+    "Of a run: its loss and, under SLURM, what the time went into and every\n"
+    "incident in parts.  Of a sweep: reads a sweep and the coordinate checks "
+    "and target run beside it, and\n"
     "writes report.json, report.html and plots/.  --over, --of and --by ask\n"
     "another question than that of the learning rate over width under each\n"
     "parametrization; the answer then goes to DIR/report-OF-over-OVER, for "

@@ -65,7 +65,7 @@ static int run_sweep(const struct args *args, const struct space *space,
 
         return rc == MUP_OK ? printed : rc;
     }
-    sweeps_print(&result, clock_s() - start);
+    sweeps_print(&result, clock_s() - start, stdout);
     if (result.done > 0)
         printf("next: mutransfer report %s\n", dir);
     return rc;

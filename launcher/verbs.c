@@ -5,8 +5,8 @@
 const struct verb *const verbs[] = {
     &verb_doctor,      &verb_data,   &verb_plan,  &verb_train,    &verb_sweep,
     &verb_coord_check, &verb_report, &verb_lint,  &verb_transfer, &verb_launch,
-    &verb_status,      &verb_show,   &verb_rules, &verb_plot,     &verb_help,
-    &verb_worker,      &verb_drive,  NULL,
+    &verb_status,      &verb_cancel, &verb_show,  &verb_rules,    &verb_plot,
+    &verb_help,        &verb_worker, &verb_drive, NULL,
 };
 
 const struct option common_options[] = {
@@ -26,14 +26,15 @@ const struct verb *verb_find(const char *name)
 
 static void print_option(const struct option *o, FILE *out)
 {
+    const char *value = o->value ? o->value : "";
+    const char *blank = *value && *value != '[' ? " " : "";
     char left[64];
 
     if (o->letter)
-        snprintf(left, sizeof(left), "-%c, --%s%s%s", o->letter, o->name,
-                 o->value ? " " : "", o->value ? o->value : "");
+        snprintf(left, sizeof(left), "-%c, --%s%s%s", o->letter, o->name, blank,
+                 value);
     else
-        snprintf(left, sizeof(left), "    --%s%s%s", o->name,
-                 o->value ? " " : "", o->value ? o->value : "");
+        snprintf(left, sizeof(left), "    --%s%s%s", o->name, blank, value);
     fprintf(out, "  %-24s %s\n", left, o->help);
 }
 

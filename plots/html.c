@@ -1,5 +1,5 @@
 /* report.html: one page, nothing loaded from anywhere, no script.  Every text
- * of the result files goes through put_text(). */
+ * of the result files goes through page_put_text(). */
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -7,99 +7,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "plots/page.h"
 #include "plots/render.h"
-
-static const char style[] =
-    ":root{--ink:#1d2328;--soft:#5c6670;--line:#dfe3e7;--page:#fff;--card:"
-    "#f6f8fa;--good:#1b7f4d;--bad:#b3263a;--open:#8a6d00}"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e4e8eb;--soft:#9aa5ae;"
-    "--line:#333b42;--page:#14181b;--card:#1d2328;--good:#5cc98f;--bad:#f08090;"
-    "--open:#e0c060}}"
-    "body{font:16px/1.55 system-ui,-apple-system,'Segoe UI',Helvetica,Arial,"
-    "sans-serif;color:var(--ink);background:var(--page);max-width:1120px;"
-    "margin:2.5rem auto;padding:0 1.25rem}"
-    "h1{font-size:1rem;font-weight:600;color:var(--soft);margin:0}"
-    "h2{font-size:1.15rem;margin:2.6rem 0 .6rem}"
-    ".finding{font-size:1.4rem;line-height:1.4;margin:.4rem 0 1.2rem}"
-    "p.note,figcaption{color:var(--soft);font-size:.92rem;margin:.4rem 0}"
-    "table{border-collapse:collapse;margin:.4rem 0;font-variant-numeric:"
-    "tabular-nums}"
-    "th,td{text-align:left;padding:.3rem 1.2rem .3rem 0;border-bottom:1px "
-    "solid var(--line);vertical-align:top}th{font-weight:600;color:var(--soft);"
-    "font-size:.88rem}td.n,th.n{text-align:right}sup{line-height:0}"
-    ".wide{overflow-x:auto}"
-    "figure{margin:1rem 0;background:#fff;border:1px solid var(--line);"
-    "border-radius:6px;padding:.5rem}figure svg{width:100%;height:auto;display:"
-    "block}figcaption{color:#5c6670;padding:0 .5rem .3rem}"
-    ".good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:"
-    "600}.open{color:var(--open);font-weight:600}"
-    "pre{background:var(--card);padding:.8rem "
-    "1rem;border-radius:6px;overflow-x:"
-    "auto;font-size:.86rem;line-height:1.45}code{font-size:.92em}"
-    "ul{padding-left:1.2rem}li{margin:.2rem 0}summary{cursor:pointer}";
 
 /* ---- pieces ---------------------------------------------------------------
  */
-
-static void put_text(FILE *out, const char *text)
-{
-    for (const char *p = text; *p; p++) {
-        switch (*p) {
-        case '&':
-            fputs("&amp;", out);
-            break;
-        case '<':
-            fputs("&lt;", out);
-            break;
-        case '>':
-            fputs("&gt;", out);
-            break;
-        case '"':
-            fputs("&quot;", out);
-            break;
-        case '\'':
-            fputs("&#39;", out);
-            break;
-        default:
-            fputc(*p, out);
-        }
-    }
-}
-
-/* The same with 2^-5.8 set as a power. */
-static void put_rich(FILE *out, const char *text)
-{
-    for (const char *p = text; *p; p++) {
-        size_t n = *p == '^' ? strspn(p + 1, "-+.0123456789") : 0;
-        char one[2] = { *p, '\0' };
-
-        if (n > 0 && p[n] == '.') /* a full stop */
-            n--;
-        if (n > 0) {
-            fprintf(out, "<sup>%.*s</sup>", (int)n, p + 1);
-            p += n;
-        } else {
-            put_text(out, one);
-        }
-    }
-}
-
-/* A sentence of the result files: first letter up, full stop. */
-static void put_sentence(FILE *out, const char *text)
-{
-    char first[2] = { 0 };
-    size_t n = strlen(text);
-
-    if (n == 0)
-        return;
-    first[0] = text[0] >= 'a' && text[0] <= 'z' && strncmp(text, "muP", 3)
-                   ? (char)(text[0] - 'a' + 'A')
-                   : text[0];
-    put_text(out, first);
-    put_rich(out, text + 1);
-    if (text[n - 1] != '.')
-        fputc('.', out);
-}
 
 /* A word of the report, with a capital letter where it begins something. */
 static void put_word(FILE *out, const char *word, int capital)
@@ -108,8 +20,8 @@ static void put_word(FILE *out, const char *word, int capital)
 
     if (capital && first[0] >= 'a' && first[0] <= 'z' && !strchr(word, '.'))
         first[0] = (char)(first[0] - 'a' + 'A');
-    put_text(out, first);
-    put_text(out, *word ? word + 1 : "");
+    page_put_text(out, first);
+    page_put_text(out, *word ? word + 1 : "");
 }
 
 /* What a report is about. */
@@ -166,105 +78,19 @@ static void put_worded(FILE *out, const char *text, const struct words *w)
 /* Of a check of one parametrization. */
 static void put_name(FILE *out, const json_t *o, const char *key)
 {
-    put_text(out, render_title(json_text(o, key)));
-}
-
-static void put_verdict(FILE *out, const char *verdict)
-{
-    static const char *const good[] = { "stable",   "PASS", "ok",
-                                        "expected", "yes",  "done" };
-    static const char *const bad[] = { "drifts", "FAIL", "no", "diverged",
-                                       "failed" };
-    const char *class = "open";
-
-    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
-        class = strcmp(verdict, good[i]) ? class : "good";
-    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-        class = strcmp(verdict, bad[i]) ? class : "bad";
-    fprintf(out, "<span class=%s>", class);
-    put_text(out, verdict);
-    fputs("</span>", out);
-}
-
-/* A cell of one number, a double; a dash where it is not finite. */
-__attribute__((format(printf, 2, 0))) static void
-vput_number(FILE *out, const char *format, va_list args)
-{
-    va_list copy;
-    double value;
-
-    va_copy(copy, args);
-    value = va_arg(copy, double);
-    va_end(copy);
-    fputs("<td class=n>", out);
-    if (isfinite(value))
-        vfprintf(out, format, args);
-    else
-        fputs("&ndash;", out);
-    fputs("</td>", out);
-}
-
-__attribute__((format(printf, 2, 3))) static void
-put_number(FILE *out, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vput_number(out, format, args);
-    va_end(args);
+    page_put_text(out, render_title(json_text(o, key)));
 }
 
 /* ---- pictures -------------------------------------------------------------
  */
 
-/* ids of an SVG are global to the page that holds it: put prefix before each
- * (id="x", href="#x", url(#x)). */
-static void put_svg(FILE *out, const char *svg, const char *prefix)
-{
-    static const char *const before[] = { "id=\"", "id='", "href=\"#",
-                                          "href='#", "url(#" };
-    const char *p = strstr(svg, "<svg");
-
-    while (p && *p) {
-        size_t n = 0;
-
-        for (size_t i = 0; i < sizeof(before) / sizeof(*before) && n == 0; i++)
-            if (!strncmp(p, before[i], strlen(before[i])))
-                n = strlen(before[i]);
-        if (n > 0)
-            fprintf(out, "%.*s%s-", (int)n, p, prefix);
-        else
-            fputc(*p, out);
-        p += n > 0 ? n : 1;
-    }
-}
-
 static void put_picture(FILE *out, const char *dir, int kind,
                         const char *caption, const struct words *words)
 {
-    const char *name = plot_kind_name(kind);
-    char path[2048];
-    char *svg;
-
-    snprintf(path, sizeof(path), "%s/plots/%s.svg", dir, name);
-    svg = render_read_file(path);
-    if (svg && strstr(svg, "<svg")) {
-        fprintf(out, "<figure>\n");
-        put_svg(out, svg, name);
-        fputs("<figcaption>", out);
-        put_worded(out, caption, words);
-        fprintf(out,
-                " Data and script: <code>plots/%s.dat</code>, <code>plots/%s.gp"
-                "</code>.</figcaption></figure>\n",
-                name, name);
-    } else {
-        fprintf(out,
-                "<p class=note>No picture: gnuplot was not there when this "
-                "report was made; its data are in <code>plots/%s.dat</code>."
-                "</p>\n",
-                name);
-    }
-    free(svg);
+    if (!page_begin_picture(out, dir, kind))
+        return;
+    put_worded(out, caption, words);
+    page_end_picture(out, kind);
 }
 
 /* ---- sections -------------------------------------------------------------
@@ -291,10 +117,10 @@ static void put_verdicts(FILE *out, const json_t *list, const struct words *w)
         const json_t *r = json_object_get(p, "regret");
 
         fputs("<tr><td>", out);
-        put_text(out, json_text(p, "label"));
+        page_put_text(out, json_text(p, "label"));
         fputs("<td>", out);
-        put_verdict(out, json_text(p, "verdict"));
-        put_number(out, "%+.2f", json_value(d, "value"));
+        page_put_verdict(out, json_text(p, "verdict"));
+        page_put_number(out, "%+.2f", json_value(d, "value"));
         if (isfinite(json_value(d, "lo")))
             fprintf(out, "<td class=n>%+.2f to %+.2f</td>", json_value(d, "lo"),
                     json_value(d, "hi"));
@@ -306,24 +132,25 @@ static void put_verdicts(FILE *out, const json_t *list, const struct words *w)
                        "</span></td>",
                        w);
         else
-            put_number(out, "%.2f %%", 100 * json_value(r, "value"));
+            page_put_number(out, "%.2f %%", 100 * json_value(r, "value"));
         fputs("<td>", out);
-        put_verdict(out, json_text(p, "wider_is_better"));
+        page_put_verdict(out, json_text(p, "wider_is_better"));
         fputs("</tr>\n", out);
     }
     fputs("</table></div>\n", out);
     json_array_foreach(list, i, p)
     {
         fputs("<p class=note>", out);
-        put_text(out, json_text(p, "label"));
+        page_put_text(out, json_text(p, "label"));
         fputs(": ", out);
-        put_rich(out, json_text(p, "reason"));
+        page_put_rich(out, json_text(p, "reason"));
         fputs("; ", out);
         if (isfinite(json_value(json_object_get(p, "drift"), "value"))) {
-            put_rich(out, json_text(json_object_get(p, "regret"), "reason"));
+            page_put_rich(out,
+                          json_text(json_object_get(p, "regret"), "reason"));
             fputs("; ", out);
         }
-        put_rich(out, json_text(p, "wider_reason"));
+        page_put_rich(out, json_text(p, "wider_reason"));
         fputs(".</p>\n", out);
     }
 }
@@ -333,18 +160,18 @@ static void put_optimum(FILE *out, const json_t *p, const json_t *o)
     int edge = (int)json_value(o, "edge");
 
     fputs("<tr><td>", out);
-    put_text(out, json_text(p, "label"));
-    put_number(out, "%g", json_value(o, "width"));
-    put_number(out, "2<sup>%.2f</sup>", json_value(o, "log2_lr"));
+    page_put_text(out, json_text(p, "label"));
+    page_put_number(out, "%g", json_value(o, "width"));
+    page_put_number(out, "2<sup>%.2f</sup>", json_value(o, "log2_lr"));
     fprintf(out, "<td class=n>2<sup>%.2f</sup> to 2<sup>%.2f</sup></td>",
             json_value(o, "lo"), json_value(o, "hi"));
-    put_number(out, "%.3g", json_value(o, "lr"));
-    put_number(out, "%.4f", json_value(o, "loss"));
-    put_number(out, "%.2f %%", 100 * json_value(o, "curvature"));
-    put_number(out, "%.1f", json_value(o, "margin"));
-    put_number(out, "%.0f", json_value(o, "points"));
-    put_number(out, "%.0f", json_value(o, "seeds"));
-    put_number(out, "%.0f", json_value(o, "diverged"));
+    page_put_number(out, "%.3g", json_value(o, "lr"));
+    page_put_number(out, "%.4f", json_value(o, "loss"));
+    page_put_number(out, "%.2f %%", 100 * json_value(o, "curvature"));
+    page_put_number(out, "%.1f", json_value(o, "margin"));
+    page_put_number(out, "%.0f", json_value(o, "points"));
+    page_put_number(out, "%.0f", json_value(o, "seeds"));
+    page_put_number(out, "%.0f", json_value(o, "diverged"));
     fprintf(out, "<td>%s</tr>\n",
             edge ? edge < 0 ? "<span class=open>at the low end of the grid"
                               "</span>"
@@ -393,20 +220,20 @@ static void put_coord_rows(FILE *out, const json_t *rows)
     json_array_foreach(rows, i, r)
     {
         fputs("<tr><td><code>", out);
-        put_text(out, json_text(r, "name"));
+        page_put_text(out, json_text(r, "name"));
         fputs("</code>", out);
-        put_number(out, "%.0f", json_value(r, "step"));
-        put_number(out, "%+.2f", json_value(r, "slope"));
+        page_put_number(out, "%.0f", json_value(r, "step"));
+        page_put_number(out, "%+.2f", json_value(r, "slope"));
         if (isfinite(json_value(r, "lo")) && isfinite(json_value(r, "hi")))
             fprintf(out, "<td class=n>%+.2f to %+.2f</td>", json_value(r, "lo"),
                     json_value(r, "hi"));
         else
             fputs("<td class=n>&ndash;</td>", out);
-        put_number(out, "%+.2f", json_value(r, "expected"));
+        page_put_number(out, "%+.2f", json_value(r, "expected"));
         fputs("<td>", out);
-        put_verdict(out, json_text(r, "verdict"));
+        page_put_verdict(out, json_text(r, "verdict"));
         fputs("<td>", out);
-        put_text(out, json_text(r, "cause"));
+        page_put_text(out, json_text(r, "cause"));
         fputs("</tr>\n", out);
     }
     fputs("</table></div>\n", out);
@@ -420,7 +247,7 @@ static void put_decisive(FILE *out, const json_t *check)
     if (!row)
         return;
     fputs(", worst <code>", out);
-    put_text(out, json_text(row, "name"));
+    page_put_text(out, json_text(row, "name"));
     fputs("</code> ", out);
     if (isfinite(json_value(row, "slope")))
         fprintf(out, "with slope %+.2f at step %.0f", json_value(row, "slope"),
@@ -446,7 +273,7 @@ static void put_coord(FILE *out, const char *dir, const json_t *checks,
         fputs(i ? ", " : "", out);
         put_name(out, c, "parametrization");
         fputs(": ", out);
-        put_verdict(out, json_text(c, "verdict"));
+        page_put_verdict(out, json_text(c, "verdict"));
         fprintf(out, " (%.0f of %.0f slopes fail)", json_value(n, "FAIL"),
                 json_value(n, "FAIL") + json_value(n, "ok") +
                     json_value(n, "expected") + json_value(n, "inconclusive"));
@@ -469,19 +296,6 @@ static void put_coord(FILE *out, const char *dir, const json_t *checks,
     }
 }
 
-/* A row of one number, a double. */
-__attribute__((format(printf, 3, 4))) static void
-put_pair(FILE *out, const char *name, const char *format, ...)
-{
-    va_list args;
-
-    fprintf(out, "<tr><td>%s", name);
-    va_start(args, format);
-    vput_number(out, format, args);
-    va_end(args);
-    fputs("</tr>\n", out);
-}
-
 static void put_target(FILE *out, const json_t *t)
 {
     double val, best;
@@ -491,7 +305,7 @@ static void put_target(FILE *out, const json_t *t)
     val = json_value(t, "val_loss");
     best = json_value(t, "best_proxy_val_loss");
     fputs("<h2>Target run</h2>\n<p>The target is ", out);
-    put_verdict(out, json_text(t, "state"));
+    page_put_verdict(out, json_text(t, "state"));
     fputs(".", out);
     if (isfinite(val) && isfinite(best))
         fprintf(out,
@@ -499,75 +313,22 @@ static void put_target(FILE *out, const json_t *t)
                 "every proxy (best: %.4f).",
                 val, val < best ? "below" : "<strong>not</strong> below", best);
     fputs("</p>\n<table>", out);
-    put_pair(out, "Width", "%.0f", json_value(t, "width"));
-    put_pair(out, "Layers", "%.0f", json_value(t, "layers"));
-    put_pair(out, "Experts", "%.0f", json_value(t, "experts"));
-    put_pair(out, "Parameters", "%.0f", json_value(t, "parameters"));
-    put_pair(out, "Learning rate", "%.4g", json_value(t, "lr"));
-    put_pair(out, "log<sub>2</sub> of it", "%.2f", log2(json_value(t, "lr")));
-    put_pair(out, "Steps", "%.0f", json_value(t, "steps"));
-    put_pair(out, "Tokens", "%.0f", json_value(t, "tokens"));
-    put_pair(out, "Training loss, nats per token", "%.4f",
-             json_value(t, "loss"));
-    put_pair(out, "Validation loss, bits per byte", "%.4f",
-             json_value(t, "val_bpb"));
-    put_pair(out, "FLOP", "%.3g", json_value(t, "flops"));
-    put_pair(out, "Seconds", "%.0f", json_value(t, "wall_s"));
+    page_put_pair(out, "Width", "%.0f", json_value(t, "width"));
+    page_put_pair(out, "Layers", "%.0f", json_value(t, "layers"));
+    page_put_pair(out, "Experts", "%.0f", json_value(t, "experts"));
+    page_put_pair(out, "Parameters", "%.0f", json_value(t, "parameters"));
+    page_put_pair(out, "Learning rate", "%.4g", json_value(t, "lr"));
+    page_put_pair(out, "log<sub>2</sub> of it", "%.2f",
+                  log2(json_value(t, "lr")));
+    page_put_pair(out, "Steps", "%.0f", json_value(t, "steps"));
+    page_put_pair(out, "Tokens", "%.0f", json_value(t, "tokens"));
+    page_put_pair(out, "Training loss, nats per token", "%.4f",
+                  json_value(t, "loss"));
+    page_put_pair(out, "Validation loss, bits per byte", "%.4f",
+                  json_value(t, "val_bpb"));
+    page_put_pair(out, "FLOP", "%.3g", json_value(t, "flops"));
+    page_put_pair(out, "Seconds", "%.0f", json_value(t, "wall_s"));
     fputs("</table>\n", out);
-}
-
-static void put_list(FILE *out, const char *title, const json_t *list)
-{
-    const json_t *o;
-    size_t i;
-
-    if (json_array_size(list) == 0)
-        return;
-    fprintf(out, "<h2>%s</h2>\n<ul>", title);
-    json_array_foreach(list, i, o)
-    {
-        fputs("<li>", out);
-        put_sentence(out, json_string_value(o) ? json_string_value(o) : "");
-        fputs("</li>\n", out);
-    }
-    fputs("</ul>\n", out);
-}
-
-/* Scalars of the manifest as rows, objects and arrays by a dotted name. */
-static void put_facts(FILE *out, const char *prefix, const json_t *value)
-{
-    char name[256];
-    const char *key;
-    json_t *v;
-    size_t i;
-
-    if (strlen(prefix) > 128) /* deeper than any manifest */
-        return;
-    if (json_is_object(value)) {
-        json_object_foreach((json_t *)value, key, v)
-        {
-            snprintf(name, sizeof(name), "%s%s%.64s", prefix,
-                     *prefix ? "." : "", key);
-            put_facts(out, name, v);
-        }
-    } else if (json_is_array(value)) {
-        json_array_foreach(value, i, v)
-        {
-            snprintf(name, sizeof(name), "%s.%zu", prefix, i + 1);
-            put_facts(out, name, v);
-        }
-    } else {
-        char *text = json_dumps(value, JSON_ENCODE_ANY);
-
-        fputs("<tr><td>", out);
-        put_text(out, prefix);
-        fputs("<td><code>", out);
-        put_text(out, json_is_string(value) ? json_string_value(value)
-                      : text                ? text
-                                            : "");
-        fputs("</code></tr>\n", out);
-        free(text);
-    }
 }
 
 static void put_study(FILE *out, const json_t *study)
@@ -578,7 +339,7 @@ static void put_study(FILE *out, const json_t *study)
             json_value(study, "trials"), json_value(study, "done"),
             json_value(study, "diverged"), json_value(study, "failed"),
             json_value(study, "waiting"));
-    put_text(out, json_text(study, "created"));
+    page_put_text(out, json_text(study, "created"));
     fputs(
         ". Paths are relative to the folder these commands are run in. On the "
         "same folders each continues where it stopped; on new ones (another "
@@ -594,9 +355,9 @@ static void put_table(FILE *out, const json_t *study, const json_t *csv)
             "are the rows of <code>",
             json_value(study, "trials"), json_value(study, "done"),
             json_value(study, "diverged"));
-    put_text(out, json_text(csv, "file"));
+    page_put_text(out, json_text(csv, "file"));
     fputs("</code> (XXH3-128 of its bytes: <code>", out);
-    put_text(out, json_text(csv, "xxh3"));
+    page_put_text(out, json_text(csv, "xxh3"));
     fputs("</code>). Paths are relative to the folder the command is run in. "
           "The same table gives the same numbers.</p>\n",
           out);
@@ -612,8 +373,8 @@ static void put_reproduce(FILE *out, const json_t *report)
     fputs("<h2>How to reproduce this</h2>\n<pre>", out);
     json_array_foreach(json_object_get(report, "commands"), i, command)
     {
-        put_text(out,
-                 json_string_value(command) ? json_string_value(command) : "");
+        page_put_text(
+            out, json_string_value(command) ? json_string_value(command) : "");
         fputc('\n', out);
     }
     fputs("</pre>\n", out);
@@ -623,14 +384,14 @@ static void put_reproduce(FILE *out, const json_t *report)
         put_study(out, study);
     if (*sweep) {
         fputs("<details><summary>sweep.yaml</summary><pre>", out);
-        put_text(out, sweep);
+        page_put_text(out, sweep);
         fputs("</pre></details>\n", out);
     }
     if (json_is_object(json_object_get(report, "manifest"))) {
         fputs("<details open><summary>Program, machine and data</summary>"
               "<table>\n",
               out);
-        put_facts(out, "", json_object_get(report, "manifest"));
+        page_put_facts(out, "", json_object_get(report, "manifest"));
         fputs("</table></details>\n", out);
     }
 }
@@ -642,15 +403,7 @@ static void put_page(FILE *out, const char *dir, const json_t *report)
     const json_t *target = json_object_get(report, "target");
     const struct words words = find_words(report);
 
-    fputs("<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
-          "<meta name=viewport content='width=device-width'>\n<title>",
-          out);
-    put_text(out, json_text(study, "name"));
-    fprintf(out, "</title>\n<style>%s</style></head><body>\n<h1>", style);
-    put_text(out, json_text(study, "name"));
-    fputs("</h1>\n<p class=finding>", out);
-    put_rich(out, json_text(report, "finding"));
-    fputs("</p>\n", out);
+    page_begin(out, json_text(study, "name"), json_text(report, "finding"));
     if (json_array_size(list) > 0) {
         put_verdicts(out, list, &words);
         put_picture(out, dir, PLOT_LR,
@@ -676,8 +429,8 @@ static void put_page(FILE *out, const char *dir, const json_t *report)
                     "an even share, red too many, blue too few.",
                     &words);
     put_target(out, target);
-    put_list(out, "What these runs cannot show",
-             json_object_get(report, "warnings"));
+    page_put_list(out, "What these runs cannot show",
+                  json_object_get(report, "warnings"));
     put_reproduce(out, report);
     fputs("</body></html>\n", out);
 }
@@ -697,7 +450,10 @@ int html_write(const char *dir, struct mup_error *err)
         json_decref(report);
         return mup_fail(err, MUP_SYSTEM, "out of memory for report.html");
     }
-    put_page(out, dir, report);
+    if (json_is_object(json_object_get(report, "run")))
+        html_put_run(out, dir, report);
+    else
+        put_page(out, dir, report);
     json_decref(report);
     snprintf(path, sizeof(path), "%s/report.html", dir);
     if (fclose(out) != 0)

@@ -9,10 +9,8 @@
 #include "plots/render.h"
 
 static const char *const kinds[] = {
-    [PLOT_LR] = "lr",
-    [PLOT_COORD] = "coord",
-    [PLOT_LOSS] = "loss",
-    [PLOT_LOAD] = "load",
+    [PLOT_LR] = "lr",     [PLOT_COORD] = "coord",         [PLOT_LOSS] = "loss",
+    [PLOT_LOAD] = "load", [PLOT_INCIDENTS] = "incidents",
 };
 #define N_KINDS (int)(sizeof(kinds) / sizeof(*kinds))
 
@@ -29,7 +27,9 @@ int plot_kind_parse(const char *name, int *kind, struct mup_error *err)
             return MUP_OK;
         }
     return mup_fail(err, MUP_USAGE,
-                    "unknown picture '%s'; one of lr, coord, loss, load", name);
+                    "unknown picture '%s'; one of lr, coord, loss, load, "
+                    "incidents",
+                    name);
 }
 
 const char *render_title(const char *parametrization)

@@ -5,7 +5,8 @@
 
 #include "mup/mup.h"
 
-enum plot_kind { PLOT_LR, PLOT_COORD, PLOT_LOSS, PLOT_LOAD };
+/* The loss is one of a sweep or of a run, incidents are of a run. */
+enum plot_kind { PLOT_LR, PLOT_COORD, PLOT_LOSS, PLOT_LOAD, PLOT_INCIDENTS };
 enum plot_terminal { PLOT_SVG, PLOT_PNG, PLOT_DUMB };
 
 /* Draw kind from dir/plots/ data into dir/plots/<kind>.svg or .png; DUMB

@@ -22,6 +22,29 @@ char *render_read_file(const char *path);
 int script_write(const json_t *report, int kind, int terminal, FILE *out,
                  struct mup_error *err);
 
+/* Of a run: its loss, and what kept it from training. */
+int script_run_loss(const json_t *report, int terminal, FILE *out,
+                    struct mup_error *err);
+int script_incidents(const json_t *report, int terminal, FILE *out,
+                     struct mup_error *err);
+
+/* --- script_parts.c: what scripts are made of --- */
+
+/* Text inside a gnuplot string that executes nothing: single quotes, control
+ * characters gone; and the same with the quotes. */
+void script_put_inside(FILE *out, const char *text);
+void script_put_quoted(FILE *out, const char *text);
+/* Dark to light for i of n; yellow is left out, it vanishes on white. */
+void script_series_color(int i, int n, char out[8]);
+/* Of a "dumb" terminal. */
+int script_columns(void);
+/* Terminal, output and looks; width and height in the units of the .svg. */
+void script_put_head(FILE *out, int kind, int terminal, int width, int height);
+/* MUP_USAGE: there is nothing to draw of that. */
+int script_no_data(const char *what, struct mup_error *err);
+
+/* --- gnuplot.c --- */
+
 /* Run "gnuplot script" in dir/plots so that it writes file.  The picture
  * appears whole or not at all. */
 int gnuplot_draw(const char *dir, const char *script, const char *file,

@@ -1,6 +1,6 @@
 /* The gnuplot scripts.  One script draws both .svg and .png (the variable
  * "term"); "dumb" has scripts of its own, plain enough for 100 columns of
- * text.  All of report.json's text goes through put_quoted(). */
+ * text.  All of report.json's text goes through script_put_quoted(). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,49 +9,6 @@
 
 /* ---- pieces ---------------------------------------------------------------
  */
-
-/* Text inside a gnuplot string that executes nothing: single quotes, control
- * characters gone.  A quote inside becomes a typographic one: gnuplot 5.4 takes
- * a doubled quote for the end of the string where it comes first. */
-static void put_inside(FILE *out, const char *text)
-{
-    for (const char *p = text; *p; p++) {
-        if (*p == '\'')
-            fputs("’", out);
-        else
-            fputc((unsigned char)*p < ' ' ? ' ' : *p, out);
-    }
-}
-
-static void put_quoted(FILE *out, const char *text)
-{
-    fputc('\'', out);
-    put_inside(out, text);
-    fputc('\'', out);
-}
-
-/* Colour t in [0,1] of viridis, as "#rrggbb".  Matplotlib's, five knots; "set
- * palette viridis" came after gnuplot 5.4. */
-static void color(double t, char out[8])
-{
-    static const double knot[5][3] = { { 68, 1, 84 },
-                                       { 59, 82, 139 },
-                                       { 33, 145, 140 },
-                                       { 94, 201, 98 },
-                                       { 253, 231, 37 } };
-    int i = (int)fmin(fmax(floor(t * 4), 0), 3), c[3];
-
-    for (int k = 0; k < 3; k++)
-        c[k] = (int)lround(knot[i][k] +
-                           (t * 4 - i) * (knot[i + 1][k] - knot[i][k]));
-    snprintf(out, 8, "#%02x%02x%02x", c[0] & 255, c[1] & 255, c[2] & 255);
-}
-
-/* Dark to light for i of n; yellow is left out, it vanishes on white. */
-static void series_color(int i, int n, char out[8])
-{
-    color(n > 1 ? 0.82 * i / (n - 1) : 0.35, out);
-}
 
 /* The distinct widths of all curves in ascending order, so that a width has
  * one colour in every panel.  Of other axes, whatever grows. */
@@ -101,7 +58,7 @@ static void width_color(const struct widths *all, double width, char out[8])
 
     while (at + 1 < all->n && all->width[at] < width)
         at++;
-    series_color(at, all->n, out);
+    script_series_color(at, all->n, out);
 }
 
 /* An exponent in superscript digits: 2⁻⁶. */
@@ -119,48 +76,6 @@ static void put_power(FILE *out, int k, int terminal)
     fputc('2', out);
     for (const char *p = text; *p; p++)
         fputs(*p == '-' ? "⁻" : digit[*p - '0'], out);
-}
-
-static int columns_of_terminal(void)
-{
-    const char *text = getenv("COLUMNS");
-    long n = text ? strtol(text, NULL, 10) : 0;
-
-    return n >= 40 && n <= 400 ? (int)n : 100;
-}
-
-/* width and height in the units of the .svg. */
-static void put_head(FILE *out, int kind, int terminal, int width, int height)
-{
-    const char *name = plot_kind_name(kind);
-
-    if (terminal == PLOT_DUMB) {
-        fprintf(out,
-                "set encoding utf8\nset terminal dumb noenhanced size "
-                "%d,%d\n",
-                columns_of_terminal(), height);
-        return;
-    }
-    fprintf(out,
-            "# gnuplot %s.gp draws %s.svg;\n"
-            "# gnuplot -e \"term = 'png'\" %s.gp draws %s.png\n"
-            "if (!exists('term')) term = '%s'\n"
-            "if (!exists('out')) out = '%s.' . term\n"
-            "set encoding utf8\n"
-            "if (term eq 'png') {\n"
-            "    set terminal pngcairo noenhanced size %d,%d font 'Sans,17' "
-            "linewidth 1.8 pointscale 1.8 background '#ffffff'\n"
-            "} else {\n"
-            "    set terminal svg noenhanced size %d,%d dynamic font "
-            "'Helvetica,13' background '#ffffff'\n"
-            "}\n"
-            "set output out\n"
-            "set datafile missing 'NaN'\n"
-            "set border 3 lc rgb '#777777'\n"
-            "set tics nomirror tc rgb '#444444'\n"
-            "set grid lc rgb '#e6e6e6' lt 1 lw 0.6\n",
-            name, name, name, name, terminal == PLOT_PNG ? "png" : "svg", name,
-            2 * width, 2 * height, width, height);
 }
 
 /* One legend of n entries for all panels: at the foot of the picture, set
@@ -193,12 +108,6 @@ static void put_log_tics(FILE *out, double lo, double hi)
     fprintf(out, ")\n");
 }
 
-static int no_data(const char *what, struct mup_error *err)
-{
-    return mup_fail(err, MUP_USAGE,
-                    "the report has no data for a picture of %s", what);
-}
-
 /* ---- learning-rate curves -------------------------------------------------
  */
 
@@ -220,7 +129,7 @@ static void put_rate_axis(FILE *out, const json_t *report, int terminal)
         fprintf(out, "' 2.0**%d", k);
     }
     fprintf(out, ")\nset xlabel ");
-    put_quoted(out, render_word(report, "of", "word"));
+    script_put_quoted(out, render_word(report, "of", "word"));
     fputc('\n', out);
 }
 
@@ -237,7 +146,7 @@ static void put_loss_axis(FILE *out, const json_t *report)
     fprintf(out, "set yrange [%.10g:%.10g]\ntop = %.10g\nstep = %.10g\n",
             lo - 0.07 * span, hi + 0.16 * span, hi + 0.13 * span, 0.025 * span);
     fprintf(out, "set ylabel ");
-    put_quoted(out, json_text(study, "metric"));
+    script_put_quoted(out, json_text(study, "metric"));
     fputc('\n', out);
 }
 
@@ -246,15 +155,15 @@ static void put_panel_title(FILE *out, const json_t *p, int wraps, int terminal)
     double drift = json_value(json_object_get(p, "drift"), "value");
 
     fprintf(out, "set title '");
-    put_inside(out, json_text(p, "label"));
+    script_put_inside(out, json_text(p, "label"));
     if (terminal == PLOT_DUMB && isfinite(drift)) { /* half a screen wide */
         fputs("  ", out);
-        put_inside(out, json_text(p, "verdict"));
+        script_put_inside(out, json_text(p, "verdict"));
         fprintf(out, ": %+.2f oct/doubling'", drift);
         return;
     }
     fputs(wraps ? "'.\"\\n\".'" : "   ", out);
-    put_inside(out, json_text(p, "caption"));
+    script_put_inside(out, json_text(p, "caption"));
     fputc('\'', out);
 }
 
@@ -299,7 +208,7 @@ static void put_lr_panel(FILE *out, const json_t *p, int panel, int first,
     for (int w = 0; w < all->n; w++) {
         width_color(all, all->width[w], c);
         fprintf(out, "  NaN with lines lw 2.4 lc rgb '%s' title ", c);
-        put_quoted(out, json_text(all->optimum[w], "place"));
+        script_put_quoted(out, json_text(all->optimum[w], "place"));
         fprintf(out, ", \\\n");
     }
     fprintf(
@@ -318,7 +227,7 @@ static void put_lr_panel_dumb(FILE *out, const json_t *p, int panel, int first,
     put_panel_title(out, p, 0, PLOT_DUMB);
     /* Digits as marks, 1 is the narrowest; the axis label is the legend. */
     fprintf(out, "\nset xlabel '");
-    put_inside(out, rate);
+    script_put_inside(out, rate);
     fputc(';', out);
     for (int i = 0; i < n; i++)
         fprintf(out, " %d:%g", (i + 1) % 10,
@@ -337,15 +246,16 @@ static int script_lr(const json_t *report, int terminal, FILE *out,
 {
     const json_t *list = json_object_get(report, "parametrizations");
     int n = (int)json_array_size(list), first = 0;
-    int narrow = terminal == PLOT_DUMB && columns_of_terminal() < 100;
+    int narrow = terminal == PLOT_DUMB && script_columns() < 100;
     int columns = n > 1 && !narrow ? 2 : 1, rows = (n + columns - 1) / columns;
     struct widths all;
 
     if (n == 0)
-        return no_data("learning-rate curves", err);
+        return script_no_data("learning-rate curves", err);
     find_widths(report, &all);
-    put_head(out, PLOT_LR, terminal, n > 1 ? 1080 : 620,
-             terminal == PLOT_DUMB ? (rows > 1 ? 22 * rows : 26) : 470 * rows);
+    script_put_head(out, PLOT_LR, terminal, n > 1 ? 1080 : 620,
+                    terminal == PLOT_DUMB ? (rows > 1 ? 22 * rows : 26)
+                                          : 470 * rows);
     put_loss_axis(out, report);
     put_rate_axis(out, report, terminal);
     if (terminal == PLOT_DUMB) {
@@ -433,7 +343,7 @@ static void put_step_keys(FILE *out, int last)
     char c[8];
 
     for (int step = 1; step <= last; step++) {
-        series_color(step - 1, last, c);
+        script_series_color(step - 1, last, c);
         fprintf(out,
                 ", \\\n  keyentry with linespoints pt 7 ps 0.4 lw 1.6 lc rgb "
                 "'%s' title 'step %d'",
@@ -478,14 +388,14 @@ static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
     /* put_quoted drops the line break: two strings, joined by gnuplot. */
     title[strlen(json_text(p, "name"))] = '\0';
     fprintf(out, "set title ");
-    put_quoted(out, title);
+    script_put_quoted(out, title);
     fprintf(out, ".\"\\n\".");
-    put_quoted(out, title + strlen(title) + 1);
+    script_put_quoted(out, title + strlen(title) + 1);
     fprintf(out, " tc rgb '%s' offset 0,-0.4\n",
             verdict_color(json_text(p, "verdict")));
     if (column == 0) {
         fprintf(out, "set ylabel '");
-        put_inside(out, render_title(json_text(p, "parametrization")));
+        script_put_inside(out, render_title(json_text(p, "parametrization")));
         fprintf(out, ":  mean size'\n");
     } else {
         fprintf(out, "unset ylabel\n");
@@ -495,7 +405,7 @@ static void put_coord_panel(FILE *out, const json_t *panels, size_t k,
         double step = json_number_value(json_array_get(steps, (size_t)i));
         int decides = step == json_value(p, "step");
 
-        series_color((int)step - 1, last, c);
+        script_series_color((int)step - 1, last, c);
         fprintf(out,
                 "%s'coord.dat' index %d using 1:2 with linespoints pt 7 ps %s "
                 "lw %s lc rgb '%s' notitle",
@@ -544,9 +454,10 @@ static int script_coord(const json_t *report, int terminal, FILE *out,
     int width, height;
 
     if (n == 0)
-        return no_data("a coordinate check; run coord-check into coord-sp and "
-                       "coord-mup of the folder",
-                       err);
+        return script_no_data(
+            "a coordinate check; run coord-check into coord-sp and "
+            "coord-mup of the folder",
+            err);
     for (int k = 1; k < n; k++)
         rows += strcmp(json_text(json_array_get(panels, (size_t)k),
                                  "parametrization"),
@@ -555,7 +466,7 @@ static int script_coord(const json_t *report, int terminal, FILE *out,
     columns = n / rows;
     width = 290 * columns + 40;
     height = terminal == PLOT_DUMB ? 22 * rows : 310 * rows + 40;
-    put_head(out, PLOT_COORD, terminal, width, height);
+    script_put_head(out, PLOT_COORD, terminal, width, height);
     put_width_axis(out, json_object_get(json_array_get(panels, 0), "widths"));
     if (terminal == PLOT_DUMB)
         fprintf(out, "unset key\nset multiplot layout %d,%d\n", rows, columns);
@@ -590,9 +501,9 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
          strcmp(json_text(json_array_get(blocks, i), "parametrization"), name);
          i++)
         ;
-    put_inside(out, json_text(json_array_get(blocks, i), "group"));
+    script_put_inside(out, json_text(json_array_get(blocks, i), "group"));
     fputs("   best run of each ", out);
-    put_inside(out, all->word);
+    script_put_inside(out, all->word);
     fprintf(out, "' tc rgb '#222222'\nplot ");
     json_array_foreach(blocks, i, b)
     {
@@ -607,7 +518,7 @@ static void put_loss_panel(FILE *out, const json_t *blocks, const char *name,
             fprintf(out, "lw %s lc rgb '%s' ", target ? "2.6" : "1.6",
                     target ? "#d1495b" : c);
         fprintf(out, "title '%s", target ? "target, " : "");
-        put_inside(out, json_text(b, "place"));
+        script_put_inside(out, json_text(b, "place"));
         fputc('\'', out);
         seen++;
     }
@@ -638,9 +549,9 @@ static int script_loss(const json_t *report, int terminal, FILE *out,
     for (i = 0; i < json_array_size(blocks); i++)
         panels += begins_panel(blocks, i);
     if (panels == 0)
-        return no_data("loss curves", err);
-    put_head(out, PLOT_LOSS, terminal, panels > 1 ? 540 * panels : 620,
-             terminal == PLOT_DUMB ? 26 : 420);
+        return script_no_data("loss curves", err);
+    script_put_head(out, PLOT_LOSS, terminal, panels > 1 ? 540 * panels : 620,
+                    terminal == PLOT_DUMB ? 26 : 420);
     /* One scale for all panels. */
     fprintf(out,
             "set datafile missing 'NaN'\n"
@@ -702,7 +613,7 @@ static void put_load_lines(FILE *out, int layers, int terminal)
                      "nohead dt 2 lc rgb '#777777'\n");
     fprintf(out, "plot ");
     for (int l = 0; l < layers; l++) {
-        series_color(l, layers, c);
+        script_series_color(l, layers, c);
         fprintf(out, "%s'load.dat' index %d using 1:2 with lines ",
                 l ? ", \\\n  " : "", 2 * l + 1);
         if (terminal != PLOT_DUMB)
@@ -720,12 +631,12 @@ static int script_load(const json_t *report, int terminal, FILE *out,
     char title[256];
 
     if (!json_is_object(load))
-        return no_data("expert load", err);
+        return script_no_data("expert load", err);
     layers = (int)json_value(load, "layers");
     experts = (int)json_value(load, "experts");
     shown = layers > 3 ? 3 : layers;
-    put_head(out, PLOT_LOAD, terminal, 380 * (shown + 1),
-             terminal == PLOT_DUMB ? 24 : 380);
+    script_put_head(out, PLOT_LOAD, terminal, 380 * (shown + 1),
+                    terminal == PLOT_DUMB ? 24 : 380);
     fprintf(out,
             "set xlabel 'step'\nset xtics font ',11'\nset xrange [%g:%g]\n",
             json_value(load, "first_step"), json_value(load, "last_step"));
@@ -736,7 +647,7 @@ static int script_load(const json_t *report, int terminal, FILE *out,
     snprintf(title, sizeof(title), "Tokens per expert: %s",
              json_text(load, "label"));
     fprintf(out, "set multiplot layout 1,%d title ", shown + 1);
-    put_quoted(out, title);
+    script_put_quoted(out, title);
     fputc('\n', out);
     put_load_maps(out, shown, experts);
     put_load_lines(out, layers, terminal);
@@ -747,13 +658,18 @@ static int script_load(const json_t *report, int terminal, FILE *out,
 int script_write(const json_t *report, int kind, int terminal, FILE *out,
                  struct mup_error *err)
 {
+    const int is_run = json_is_object(json_object_get(report, "run"));
+
     switch (kind) {
+    case PLOT_INCIDENTS:
+        return script_incidents(report, terminal, out, err);
     case PLOT_LR:
         return script_lr(report, terminal, out, err);
     case PLOT_COORD:
         return script_coord(report, terminal, out, err);
     case PLOT_LOSS:
-        return script_loss(report, terminal, out, err);
+        return is_run ? script_run_loss(report, terminal, out, err)
+                      : script_loss(report, terminal, out, err);
     case PLOT_LOAD:
         return script_load(report, terminal, out, err);
     default:

@@ -12,9 +12,7 @@
 
 #define PATH_BYTES 1100
 
-/* A word of a POSIX shell: as it is where nothing in it is special, else
- * between single quotes. */
-static void put_word(FILE *out, const char *text)
+void report_put_word(FILE *out, const char *text)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -41,7 +39,7 @@ static void put_path(FILE *out, const char *dir, const char *name)
 
     snprintf(path, sizeof(path), "%s/%s", dir, name);
     fputc(' ', out);
-    put_word(out, path);
+    report_put_word(out, path);
 }
 
 static void put_setting(FILE *out, const char *key, const char *value)
@@ -50,7 +48,7 @@ static void put_setting(FILE *out, const char *key, const char *value)
 
     snprintf(text, sizeof(text), "--%s=%s", key, value);
     fputc(' ', out);
-    put_word(out, text);
+    report_put_word(out, text);
 }
 
 /* ---- the coordinate checks ------------------------------------------------
@@ -175,9 +173,9 @@ static void put_transfer(FILE *out, const char *dir, const char *source,
     int known = run_config_read(source, NULL, 0, &plain, NULL) == MUP_OK;
 
     fputs("mutransfer transfer ", out);
-    put_word(out, dir);
+    report_put_word(out, dir);
     fputc(' ', out);
-    put_word(out, source);
+    report_put_word(out, source);
     fputs(" -o", out);
     put_path(out, dir, "target.yaml");
     if (!known || strcmp(plain.data.train, target->data.train))
@@ -222,7 +220,7 @@ static void put_axis(FILE *out, const char *option, const char *key,
     if (!strcmp(key, usual))
         return;
     fprintf(out, " --%s ", option);
-    put_word(out, key);
+    report_put_word(out, key);
 }
 
 static void put_report(FILE *out, const struct report_data *d)
@@ -235,13 +233,13 @@ static void put_report(FILE *out, const struct report_data *d)
     if (d->csv) /* columns have shorter names than keys */
         (void)axes_of_columns(&none, &usual, NULL);
     fprintf(out, "mutransfer report %s", d->csv ? "--csv " : "");
-    put_word(out, source);
+    report_put_word(out, source);
     put_axis(out, "over", d->axes.over.key, usual.over.key);
     put_axis(out, "of", d->axes.of.key, usual.of.key);
     put_axis(out, "by", d->axes.by.key, usual.by.key);
     if (d->csv || strcmp(d->dir, d->sweep)) {
         fputs(" -o ", out);
-        put_word(out, d->dir);
+        report_put_word(out, d->dir);
     }
     fputc('\n', out);
 }
@@ -256,7 +254,7 @@ static void put_lines(FILE *out, const struct report_data *d,
         fputs("mutransfer sweep", out);
         put_path(out, d->sweep, "sweep.yaml");
         fputs(" -o ", out);
-        put_word(out, d->sweep);
+        report_put_word(out, d->sweep);
         fputc('\n', out);
     }
     json_array_foreach(checks, i, check)

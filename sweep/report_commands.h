@@ -3,6 +3,7 @@
 #define SWEEP_REPORT_COMMANDS_H
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "sweep/report_data.h"
 
@@ -12,5 +13,9 @@
  * sweep and the report, for a table the report alone.  checks: as
  * report_write_coord gives them.  Only files that exist are named. */
 json_t *report_commands(const struct report_data *data, const json_t *checks);
+
+/* A word of a POSIX shell: as it is where nothing in it is special, else
+ * between single quotes. */
+void report_put_word(FILE *out, const char *text);
 
 #endif

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "model/config.h"
-#include "model/file.h"
 #include "sweep/fit.h"
 
 #define MAX_POINTS 400 /* of a loss curve */
@@ -19,7 +18,7 @@ json_t *report_number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-static int open_data(const char *dir, const char *name, struct file_replace *f,
+int report_open_data(const char *dir, const char *name, struct file_replace *f,
                      struct mup_error *err)
 {
     char path[1024];
@@ -33,7 +32,7 @@ static int open_data(const char *dir, const char *name, struct file_replace *f,
 }
 
 /* gnuplot reads NaN, and C may print "-nan". */
-static void put(FILE *out, double value, char end)
+void report_put_number(FILE *out, double value, char end)
 {
     if (isfinite(value))
         fprintf(out, "%.10g%c", value, end);
@@ -82,9 +81,10 @@ static void put_rate(FILE *out, const struct report_run **run, int n)
         if (isfinite(run[i]->value))
             squares +=
                 (run[i]->value - sum / sound) * (run[i]->value - sum / sound);
-    put(out, run[0]->lr, ' ');
-    put(out, sound ? sum / sound : NAN, ' ');
-    put(out, sound > 1 ? sqrt(squares / (sound - 1) / sound) : NAN, ' ');
+    report_put_number(out, run[0]->lr, ' ');
+    report_put_number(out, sound ? sum / sound : NAN, ' ');
+    report_put_number(
+        out, sound > 1 ? sqrt(squares / (sound - 1) / sound) : NAN, ' ');
     fprintf(out, "%d %d\n", sound, n - sound);
 }
 
@@ -117,7 +117,7 @@ static int write_lr(const struct report_data *data, const struct report *r,
                     struct mup_error *err)
 {
     struct file_replace f;
-    int rc = open_data(data->dir, "lr.dat", &f, err);
+    int rc = report_open_data(data->dir, "lr.dat", &f, err);
 
     if (rc != MUP_OK)
         return rc;
@@ -141,8 +141,9 @@ static void put_fit(FILE *out, const struct axes *axes, const char *name,
         double x =
             o->window_lo + (o->window_hi - o->window_lo) * i / (FIT_POINTS - 1);
 
-        put(out, exp2(x), ' ');
-        put(out, exp(fit_value(o->coefficient, x - o->center)), '\n');
+        report_put_number(out, exp2(x), ' ');
+        report_put_number(out, exp(fit_value(o->coefficient, x - o->center)),
+                          '\n');
     }
     if (o->degree == 0)
         fprintf(out, "NaN NaN\n");
@@ -153,7 +154,7 @@ static int write_fit(const struct report_data *data, const struct report *r,
                      struct mup_error *err)
 {
     struct file_replace f;
-    int rc = open_data(data->dir, "fit.dat", &f, err);
+    int rc = report_open_data(data->dir, "fit.dat", &f, err);
 
     if (rc != MUP_OK)
         return rc;
@@ -167,7 +168,7 @@ static int write_optimum(const struct report_data *data, const struct report *r,
                          struct mup_error *err)
 {
     struct file_replace f;
-    int rc = open_data(data->dir, "optimum.dat", &f, err);
+    int rc = report_open_data(data->dir, "optimum.dat", &f, err);
 
     if (rc != MUP_OK)
         return rc;
@@ -178,11 +179,11 @@ static int write_optimum(const struct report_data *data, const struct report *r,
         for (int w = 0; w < r->transfer[i].n_widths; w++) {
             const struct transfer_optimum *o = &r->transfer[i].optimum[w];
 
-            put(f.out, o->width, ' ');
-            put(f.out, exp2(o->log2_lr), ' ');
-            put(f.out, exp2(o->log2_lr_lo), ' ');
-            put(f.out, exp2(o->log2_lr_hi), ' ');
-            put(f.out, o->loss, ' ');
+            report_put_number(f.out, o->width, ' ');
+            report_put_number(f.out, exp2(o->log2_lr), ' ');
+            report_put_number(f.out, exp2(o->log2_lr_lo), ' ');
+            report_put_number(f.out, exp2(o->log2_lr_hi), ' ');
+            report_put_number(f.out, o->loss, ' ');
             fprintf(f.out, "%d %d\n", o->edge, o->degree);
         }
         fprintf(f.out, "\n\n");
@@ -206,7 +207,7 @@ int report_write_curves(const struct report_data *data, const struct report *r,
  */
 
 /* At most MAX_POINTS lines, each the mean of its share of the steps. */
-static void put_losses(FILE *out, const struct report_series *s)
+void report_put_losses(FILE *out, const struct report_series *s)
 {
     int lines = s->n < MAX_POINTS ? s->n : MAX_POINTS;
 
@@ -222,9 +223,9 @@ static void put_losses(FILE *out, const struct report_series *s)
             }
             val = isfinite(s->val_loss[i]) ? s->val_loss[i] : val;
         }
-        put(out, s->tokens[to - 1], ' ');
-        put(out, n ? sum / n : NAN, ' ');
-        put(out, val, '\n');
+        report_put_number(out, s->tokens[to - 1], ' ');
+        report_put_number(out, n ? sum / n : NAN, ' ');
+        report_put_number(out, val, '\n');
     }
     if (lines == 0)
         fprintf(out, "NaN NaN NaN\n");
@@ -257,7 +258,7 @@ static int put_run(FILE *out, const struct axes *axes, const struct block *b,
     else if (!b->target)
         snprintf(label, sizeof(label), "%s, %s", group.text, place.text);
     fprintf(out, "# %s: tokens loss val_loss\n", label);
-    put_losses(out, &s);
+    report_put_losses(out, &s);
     rc = json_array_append_new(
         blocks,
         json_pack("{s:s, s:s, s:s, s:s, s:f, s:b}", "label", label,
@@ -317,7 +318,7 @@ int report_write_losses(const struct report_data *data, const struct report *r,
 {
     json_t *blocks = json_array();
     struct file_replace f;
-    int rc = open_data(data->dir, "loss.dat", &f, err);
+    int rc = report_open_data(data->dir, "loss.dat", &f, err);
 
     if (rc != MUP_OK) {
         json_decref(blocks);
@@ -377,7 +378,8 @@ static void put_layer(FILE *out, const struct report_series *s, int layer,
 
         for (int e = 0; e < experts; e++) {
             fprintf(out, "%.10g %d ", s->step[to - 1], e);
-            put(out, experts * mean_of(s, from, to, "expert_load", layer, e),
+            report_put_number(
+                out, experts * mean_of(s, from, to, "expert_load", layer, e),
                 '\n');
         }
         fprintf(out, "\n");
@@ -387,10 +389,12 @@ static void put_layer(FILE *out, const struct report_series *s, int layer,
         int from = (int)((int64_t)s->n * k / columns);
         int to = (int)((int64_t)s->n * (k + 1) / columns);
 
-        put(out, s->step[to - 1], ' ');
-        put(out, mean_of(s, from, to, "load_max", layer, -1), ' ');
-        put(out, mean_of(s, from, to, "dead", layer, -1), ' ');
-        put(out, mean_of(s, from, to, "gate_entropy", layer, -1), '\n');
+        report_put_number(out, s->step[to - 1], ' ');
+        report_put_number(out, mean_of(s, from, to, "load_max", layer, -1),
+                          ' ');
+        report_put_number(out, mean_of(s, from, to, "dead", layer, -1), ' ');
+        report_put_number(out, mean_of(s, from, to, "gate_entropy", layer, -1),
+                          '\n');
     }
     fprintf(out, "\n\n");
 }
@@ -449,7 +453,7 @@ int report_write_load(const struct report_data *data, const struct report *r,
         *out = json_null();
         return MUP_OK;
     }
-    rc = open_data(data->dir, "load.dat", &f, err);
+    rc = report_open_data(data->dir, "load.dat", &f, err);
     if (rc == MUP_OK) {
         for (int l = 0; l < layers; l++)
             put_layer(f.out, &s, l, experts);

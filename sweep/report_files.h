@@ -14,6 +14,7 @@
 #ifndef SWEEP_REPORT_FILES_H
 #define SWEEP_REPORT_FILES_H
 
+#include "model/file.h"
 #include "sweep/report.h"
 #include "sweep/report_data.h"
 
@@ -41,6 +42,14 @@ int report_write_load(const struct report_data *data, const struct report *r,
  * verdict. */
 int report_write_coord(const char *sweep, const char *dir, json_t **checks,
                        json_t **panels, struct mup_error *err);
+
+/* dir/plots/name, to be replaced; plots/ is made. */
+int report_open_data(const char *dir, const char *name, struct file_replace *f,
+                     struct mup_error *err);
+/* A block of loss.dat: "tokens loss val_loss", 400 lines at most. */
+void report_put_losses(FILE *out, const struct report_series *s);
+/* A number as gnuplot reads it, and what comes after it. */
+void report_put_number(FILE *out, double value, char end);
 
 /* A number, or null where it is not finite. */
 json_t *report_number(double value);
