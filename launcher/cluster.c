@@ -184,6 +184,20 @@ int cluster_cancel(struct cluster *c, int64_t id, struct mup_error *err)
 int cluster_signal(struct cluster *c, int64_t id, int number,
                    struct mup_error *err)
 {
+    struct cluster_job j;
+    int rc = cluster_job(c, id, &j, err);
+
+    if (rc != MUP_OK)
+        return rc;
+    /* For one that waits scancel tries again for a minute. */
+    if (j.state == CLUSTER_NO_JOB)
+        return mup_fail(err, MUP_USAGE,
+                        "cannot signal job %lld: SLURM knows no such job",
+                        (long long)id);
+    if (j.state != CLUSTER_RUNNING)
+        return mup_fail(err, MUP_USAGE,
+                        "cannot signal job %lld: it does not run, it is %s",
+                        (long long)id, j.state_name);
     return c->ops->signal(c, id, number, err);
 }
 

@@ -360,8 +360,8 @@ static int slurm_job(struct cluster *c, int64_t id, struct cluster_jobs *out,
                 : take_jobs(msg, out, err);
 }
 
-/* What the tools' --help calls "--signal=B:USR1@60" is three members, and
- * unset is not 0: the rest is slurm_init_job_desc_msg's. */
+/* Unset is not 0 but what slurm_init_job_desc_msg sets; sbatch's
+ * "--signal=B:USR1@60" is three members. */
 static void describe(const struct cluster_request *r, job_desc_msg_t *d)
 {
     int64_t tasks = r->tasks_per_node ? r->tasks_per_node : 1;
@@ -408,11 +408,12 @@ static void describe_texts(const struct cluster_request *r, job_desc_msg_t *d)
     d->std_out = text_or_null(r->output);
 }
 
-/* As sbatch does: the job has the caller's umask and knows where it came
- * from. */
+/* What sbatch puts into a job's environment and the controller does not: where
+ * it came from, the umask, what srun shall do in it.  sbatch passes the
+ * caller's resource limits too; here the job has those of its node's slurmd. */
 struct submission {
     char cwd[4096];
-    char dir[4200], host[300], mask[40];
+    char dir[4200], host[300], mask[40], name[300], cpus[64], tasks[64];
     char array[40], gpus[40];
     char **environment;
 };
@@ -420,7 +421,14 @@ struct submission {
 static int prepare(const struct cluster_request *r, struct submission *s,
                    struct mup_error *err)
 {
-    const char *extra[] = { s->dir, s->host, s->mask, "SLURM_PRIO_PROCESS=0",
+    const char *extra[] = { s->dir,
+                            s->host,
+                            s->mask,
+                            s->name,
+                            s->cpus,
+                            s->tasks,
+                            "SLURM_PRIO_PROCESS=0",
+                            "SLURM_OPEN_MODE=a",
                             NULL };
     char host[256] = "";
     mode_t mask = umask(0);
@@ -433,6 +441,12 @@ static int prepare(const struct cluster_request *r, struct submission *s,
     snprintf(s->dir, sizeof(s->dir), "SLURM_SUBMIT_DIR=%s", s->cwd);
     snprintf(s->host, sizeof(s->host), "SLURM_SUBMIT_HOST=%s", host);
     snprintf(s->mask, sizeof(s->mask), "SLURM_UMASK=0%o", (unsigned)mask);
+    snprintf(s->name, sizeof(s->name), "SLURM_JOB_NAME=%.250s",
+             r->name ? r->name : "");
+    snprintf(s->cpus, sizeof(s->cpus), "SLURM_CPUS_PER_TASK=%lld",
+             (long long)(r->cpus_per_task ? r->cpus_per_task : 1));
+    snprintf(s->tasks, sizeof(s->tasks), "SLURM_NTASKS_PER_NODE=%lld",
+             (long long)(r->tasks_per_node ? r->tasks_per_node : 1));
     snprintf(s->array, sizeof(s->array), "0-%lld", (long long)r->array - 1);
     /* 23.11 spells it with a slash. */
     snprintf(s->gpus, sizeof(s->gpus), "gres%cgpu:%lld",
