@@ -467,6 +467,8 @@ static int start_trial(struct driver *d, struct pool_worker *w, int64_t index,
 
     if (!rc && w->pid == 0)
         rc = pool_start(&d->pool, w, err);
+    if (!rc) /* before the job: one with a lease trains behind a fence */
+        pool_extend_leases(&d->pool, LEASE * d->space->sweep.silence_s);
     if (!rc)
         rc = store_set_running(d->store, index + 1, job.attempt, err);
     if (rc)

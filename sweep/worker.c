@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "model/clock.h"
+#include "model/fence.h"
 #include "sweep/driver.h"
 
 /* Step lines a second, at most: the driver draws no faster. */
@@ -20,8 +22,11 @@
 /* Seconds between signs of life. */
 #define WORKER_ALIVE_S 1.0
 
-/* How long a predecessor, whose driver was killed, may take to save. */
-#define WORKER_PATIENCE_S 60.0
+/* How long a predecessor, whose driver was killed, may take to save; and one
+ * whose lease has ended already, so that it is dead, or hangs, or is cut off.
+ */
+#define WORKER_PATIENCE_S        60.0
+#define WORKER_LEASED_PATIENCE_S 5.0
 
 /* A second thread gives the signs of life where the main one cannot: while it
  * waits for a job, reads its data or writes a checkpoint.  Within steps and
@@ -236,11 +241,15 @@ static void take_beat(void *context, const struct train_beat *beat)
 }
 
 /* Two processes must never train in one directory: the worker of a killed
- * driver may still be saving there.  Wait for it while the pipe is open. */
+ * driver may still be saving there.  Wait for it while the pipe is open.  One
+ * on a node that does not answer may hold the lock for ever: it is fenced off.
+ */
 static int lock_dir(struct worker *w, int *fd, struct mup_error *err)
 {
     struct timespec pause = { 0, 20000000 };
-    double deadline = clock_s() + WORKER_PATIENCE_S;
+    const int leased = w->lease_s > 0;
+    double deadline =
+        clock_s() + (leased ? WORKER_LEASED_PATIENCE_S : WORKER_PATIENCE_S);
     char path[2200];
 
     snprintf(path, sizeof(path), "%s/worker.lock", w->job.dir);
@@ -256,6 +265,8 @@ static int lock_dir(struct worker *w, int *fd, struct mup_error *err)
                             strerror(errno));
         if (should_stop(w))
             return MUP_STOPPED;
+        if (clock_s() > deadline && leased)
+            return MUP_OK;
         if (clock_s() > deadline)
             return mup_fail(err, MUP_SYSTEM,
                             "'%s' is held by another worker for %g s; stop "
@@ -264,6 +275,28 @@ static int lock_dir(struct worker *w, int *fd, struct mup_error *err)
         nanosleep(&pause, NULL);
     }
     return MUP_OK;
+}
+
+/* The attempt is the run's incarnation: earlier ones save nothing any more.  A
+ * driver that hands out no leases needs none: its workers die with it. */
+static int raise_fence(const struct worker *w, struct mup_error *err)
+{
+    int64_t newest, number = w->job.attempt;
+    char text[32];
+    int rc;
+
+    (void)unsetenv(FENCE_VARIABLE);
+    if (!(w->lease_s > 0))
+        return MUP_OK;
+    rc = fence_read(w->job.dir, &newest, err);
+    if (!rc && newest >= number) /* somebody has trained here by hand */
+        number = newest + 1;
+    if (!rc)
+        rc = fence_raise(w->job.dir, number, err);
+    snprintf(text, sizeof(text), "%lld", (long long)number);
+    if (!rc && setenv(FENCE_VARIABLE, text, 1))
+        rc = mup_fail(err, MUP_SYSTEM, "out of memory");
+    return rc;
 }
 
 static int run_locked(struct worker *w, struct mup_error *err)
@@ -281,6 +314,8 @@ static int run_locked(struct worker *w, struct mup_error *err)
 
     snprintf(path, sizeof(path), "%s/config.yaml", w->job.dir);
     rc = run_config_load(path, NULL, 0, &config, err);
+    if (!rc)
+        rc = raise_fence(w, err);
     return rc ? rc : w->train(&config, w->job.dir, &hooks, &result, err);
 }
 

@@ -109,6 +109,9 @@ results() {
 same_as_here() {
     [ "$(results "$1")" = "$(results here)" ]
 }
+lines() {
+    cat "$1"/trials/*/metrics.jsonl | wc -l
+}
 attempts() {
     awk -F, 'NR > 1 { n += $17 } END { print n }' "$1/trials.csv"
 }
@@ -174,6 +177,8 @@ died 'a node hangs' hung 2
 cluster cont-node node4
 until_true 30 no_job
 holds 'a node that wakes up late changes nothing' same_as_here hung
+holds '... and adds no line to what a trial tells' \
+    [ "$(lines hung)" = "$(lines here)" ]
 cluster start-node node4
 
 detached step
