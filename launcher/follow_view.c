@@ -188,6 +188,10 @@ void follow_state_line(const json_t *state, char *out, size_t bytes)
     size_t i;
     int n;
 
+    if (!strcmp(phase, "sweep")) {
+        snprintf(out, bytes, "%s", journal_text(state, "progress"));
+        return;
+    }
     json_array_foreach(list, i, node)
     {
         training += !strcmp(journal_text(node, "use"), "training");

@@ -82,27 +82,26 @@ static void say_goodbye(const struct submit *s)
                   (long long)s->job, s->dir, s->dir);
 }
 
-static int run(struct submit *s, struct mup_error *err)
+int remote_watch(struct submit *s, int *ended, struct mup_error *err)
 {
-    int begun, ended = 0;
-    int rc = submit_begin(s, &begun, err);
+    int begun, rc = submit_begin(s, &begun, err);
 
+    *ended = 0;
     if (rc != MUP_OK)
         return rc;
     if (begun == SUBMIT_DONE) {
         if (!s->args->quiet)
-            terminal_note(s->terminal, "this run has ended already");
-        return conclude(s, err);
+            terminal_note(s->terminal, "this %s has ended already",
+                          s->space ? "sweep" : "run");
+        *ended = 1;
+        return MUP_OK;
     }
     if (args_given(s->args, "detach"))
         return detach(s, begun == SUBMIT_ADOPTED, err);
-    rc = follow_run(s, &ended, err);
-    if (rc != MUP_OK)
-        return rc;
-    if (ended)
-        return conclude(s, err);
-    say_goodbye(s);
-    return MUP_OK;
+    rc = follow_run(s, ended, err);
+    if (rc == MUP_OK && !*ended)
+        say_goodbye(s);
+    return rc;
 }
 
 int remote_run(const struct args *args, const struct run_config *config,
@@ -110,7 +109,7 @@ int remote_run(const struct args *args, const struct run_config *config,
 {
     struct terminal terminal;
     struct submit s;
-    int rc;
+    int ended, rc;
 
     terminal_init(&terminal, args->quiet);
     /* Nothing must be cleaned up: a second signal may end it at once. */
@@ -118,7 +117,9 @@ int remote_run(const struct args *args, const struct run_config *config,
     rc = submit_open(args, config, dir, &terminal, &s, err);
     if (rc != MUP_OK)
         return rc;
-    rc = run(&s, err);
+    rc = remote_watch(&s, &ended, err);
+    if (rc == MUP_OK && ended)
+        rc = conclude(&s, err);
     submit_close(&s);
     return rc;
 }

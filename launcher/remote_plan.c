@@ -422,6 +422,27 @@ static int name_run(struct dry_run *d, const char *dir, struct mup_error *err)
     return MUP_OK;
 }
 
+int remote_dry_run_sweep(const struct args *args, const struct space *space,
+                         const char *dir, struct mup_error *err)
+{
+    struct dry_run d = {
+        .submit = { .args = args, .config = &space->base, .space = space }
+    };
+    int rc = name_run(&d, dir, err);
+
+    if (rc == MUP_OK)
+        rc = look_at_cluster(&d, err);
+    if (rc == MUP_OK) {
+        print_job(&d);
+        print_nodes(&d);
+        print_cluster(&d);
+        printf("script   as sbatch takes it:\n\n%s", d.job.script);
+    }
+    job_clear(&d.job);
+    node_filter_clear(&d.filter);
+    return rc;
+}
+
 int remote_dry_run(const struct args *args, const struct run_config *config,
                    const char *dir, struct mup_error *err)
 {

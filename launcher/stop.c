@@ -80,9 +80,10 @@ static void use_own_stack(void)
     (void)sigaltstack(&stack, NULL);
 }
 
-static void watch(int kills)
+static void watch(int kills, int in_job)
 {
-    static const int watched[] = { SIGINT, SIGTERM, SIGHUP };
+    static const int watched[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1 };
+    const size_t n = in_job ? 4 : 3;
     struct sigaction action;
 
     use_own_stack();
@@ -90,10 +91,10 @@ static void watch(int kills)
     action.sa_handler = remember;
     action.sa_flags = SA_ONSTACK | SA_RESTART;
     sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
+    for (size_t i = 0; i < n; i++)
         (void)sigaddset(&action.sa_mask, watched[i]);
     stop_signal.kills = kills;
-    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+    for (size_t i = 0; i < n; i++) {
         struct sigaction before;
 
         /* nohup means that the end of the terminal is no reason to stop. */
@@ -106,12 +107,17 @@ static void watch(int kills)
 
 void stop_watch(void)
 {
-    watch(1);
+    watch(1, 0);
 }
 
 void stop_watch_all(void)
 {
-    watch(0);
+    watch(0, 0);
+}
+
+void stop_watch_job(void)
+{
+    watch(0, 1);
 }
 
 int stop_count(void)

@@ -13,6 +13,9 @@ void stop_watch(void);
 void stop_watch_all(void);
 int stop_count(void);
 
+/* The same in a job of SLURM, where SIGUSR1 says that its time is over soon. */
+void stop_watch_job(void);
+
 /* The signal that asked to stop, or 0.  Has the form of a should_stop hook;
  * context is not used. */
 int stop_requested(void *context);

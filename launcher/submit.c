@@ -11,6 +11,7 @@
 #include "launcher/journal.h"
 #include "launcher/paths.h"
 #include "launcher/shell.h"
+#include "launcher/submit_sweep.h"
 #include "launcher/verbs.h"
 #include "model/file.h"
 #include "model/run.h"
@@ -47,8 +48,9 @@ static int open_dir(struct submit *s, const char *dir, struct mup_error *err)
     int rc = submit_absolute(dir, s->dir, sizeof(s->dir), err);
 
     if (rc == MUP_OK)
-        rc = path_expect_free(s->dir, PATH_RUN_DIR, err);
-    if (rc == MUP_OK)
+        rc = path_expect_free(s->dir, s->space ? PATH_SWEEP_DIR : PATH_RUN_DIR,
+                              err);
+    if (rc == MUP_OK && !s->space)
         rc = run_check_dir(s->config, s->dir, err);
     if (rc == MUP_OK)
         rc = file_make_dirs(s->dir, err);
@@ -128,20 +130,19 @@ static int find_uuid(struct submit *s, const struct launch_log *log,
     return rc;
 }
 
-int submit_open(const struct args *args, const struct run_config *config,
-                const char *dir, struct terminal *terminal, struct submit *out,
-                struct mup_error *err)
+/* s: what is known already. */
+static int open_submit(struct submit s, const char *dir, struct submit *out,
+                       struct mup_error *err)
 {
-    struct submit s = {
-        .args = args, .config = config, .terminal = terminal, .lock = { -1 }
-    };
     struct launch_log log = { 0 };
-    int rc = open_dir(&s, dir, err);
+    int rc;
 
+    s.lock.fd = -1;
+    rc = open_dir(&s, dir, err);
     if (rc == MUP_OK)
-        rc = cluster_open(config->slurm.by, &s.cluster, err);
+        rc = cluster_open(s.config->slurm.by, &s.cluster, err);
     if (rc == MUP_OK)
-        rc = make_command(args, &s.command, err);
+        rc = make_command(s.args, &s.command, err);
     if (rc == MUP_OK)
         s.journal_bytes = journal_size(s.dir);
     if (rc == MUP_OK)
@@ -155,6 +156,29 @@ int submit_open(const struct args *args, const struct run_config *config,
     }
     *out = s;
     return MUP_OK;
+}
+
+int submit_open(const struct args *args, const struct run_config *config,
+                const char *dir, struct terminal *terminal, struct submit *out,
+                struct mup_error *err)
+{
+    const struct submit s = { .args = args,
+                              .config = config,
+                              .terminal = terminal };
+
+    return open_submit(s, dir, out, err);
+}
+
+int submit_open_sweep(const struct args *args, const struct space *space,
+                      const char *dir, struct terminal *terminal,
+                      struct submit *out, struct mup_error *err)
+{
+    const struct submit s = { .args = args,
+                              .config = &space->base,
+                              .space = space,
+                              .terminal = terminal };
+
+    return open_submit(s, dir, out, err);
 }
 
 void submit_close(struct submit *s)
@@ -181,7 +205,8 @@ int submit_is_fresh(const char *dir)
 int submit_make_job(const struct submit *s, const struct node_filter *filter,
                     struct job *out, struct mup_error *err)
 {
-    const char *const command[] = { s->args->program, "supervise", s->dir,
+    const char *const command[] = { s->args->program,
+                                    s->space ? "drive" : "supervise", s->dir,
                                     NULL };
     struct run_config config = *s->config;
     char *exclude;
@@ -256,8 +281,11 @@ static int write_config(const struct submit *s, struct mup_error *err)
 {
     struct file_replace f;
     char path[1100];
-    int rc = path_join(s->dir, "launch-config.yaml", path, sizeof(path), err);
+    int rc;
 
+    if (s->space)
+        return submit_sweep_write(s, err);
+    rc = path_join(s->dir, "launch-config.yaml", path, sizeof(path), err);
     if (rc == MUP_OK)
         rc = file_replace_open(path, &f, err);
     if (rc != MUP_OK)
@@ -433,7 +461,8 @@ static int begin(struct submit *s, const struct launch_log *log, int *begun,
     struct cluster_job job = { .state = CLUSTER_NO_JOB };
     int rc = MUP_OK;
 
-    if (log->ended && (log->status == MUP_OK || log->status == MUP_DIVERGED)) {
+    if (log->ended && (log->status == MUP_OK || log->status == MUP_DIVERGED) &&
+        (!s->space || submit_sweep_is_whole(s))) {
         *begun = SUBMIT_DONE;
         return MUP_OK;
     }

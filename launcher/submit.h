@@ -18,6 +18,7 @@
 #include "launcher/node_filter.h"
 #include "launcher/patience.h"
 #include "model/lock.h"
+#include "sweep/space.h"
 
 /* Why a job is submitted: the member "again" of its "submitted". */
 enum submit_why {
@@ -29,6 +30,7 @@ enum submit_why {
 struct submit {
     const struct args *args;
     const struct run_config *config;
+    const struct space *space; /* of a sweep, whose base is config; else NULL */
     struct terminal *terminal;
     struct cluster *cluster;
     struct patience patience;
@@ -51,6 +53,10 @@ enum submit_begun {
 int submit_open(const struct args *args, const struct run_config *config,
                 const char *dir, struct terminal *terminal, struct submit *out,
                 struct mup_error *err);
+/* The same for a sweep. */
+int submit_open_sweep(const struct args *args, const struct space *space,
+                      const char *dir, struct terminal *terminal,
+                      struct submit *out, struct mup_error *err);
 void submit_close(struct submit *s);
 
 /* MUP_STOPPED where a signal came while the controller did not answer. */

@@ -14,6 +14,7 @@
 #include "launcher/job.h"
 #include "launcher/paths.h"
 #include "launcher/patience.h"
+#include "launcher/stop.h"
 #include "model/checkpoint_dir.h"
 #include "model/clock.h"
 #include "model/fence.h"
@@ -28,25 +29,7 @@
 /* Of the time before the job's end, kept for the queue's business. */
 #define STOP_MARGIN 0.25
 
-/* --- signals: they wait until the loop asks --- */
-
-static void signal_set(sigset_t *set)
-{
-    sigemptyset(set);
-    (void)sigaddset(set, SIGTERM);
-    (void)sigaddset(set, SIGUSR1);
-    (void)sigaddset(set, SIGINT);
-    (void)sigaddset(set, SIGHUP);
-}
-
-static int take_signal(void)
-{
-    const struct timespec now = { 0, 0 };
-    sigset_t set;
-
-    signal_set(&set);
-    return sigtimedwait(&set, NULL, &now);
-}
+/* --- wishes --- */
 
 static void wish(struct supervise *s, int what)
 {
@@ -90,12 +73,13 @@ static int is_cancelled(struct supervise *s)
 
 static void look_for_wishes(struct supervise *s, double now_s)
 {
-    int number = take_signal();
-
-    if (number == SIGUSR1)
-        wish(s, WISH_LIMIT);
-    else if (number > 0)
-        wish(s, is_cancelled(s) ? WISH_CANCEL : WISH_PREEMPT);
+    if (stop_count() != s->signals) {
+        s->signals = stop_count();
+        if (stop_requested(NULL) == SIGUSR1)
+            wish(s, WISH_LIMIT);
+        else
+            wish(s, is_cancelled(s) ? WISH_CANCEL : WISH_PREEMPT);
+    }
     if (now_s - s->journal_s > JOURNAL_S) {
         s->journal_s = now_s;
         if (s->machine.wish != WISH_CANCEL && is_cancelled(s))
@@ -664,11 +648,9 @@ int supervise_run(const struct args *args, const char *dir,
         .agent_step = { .err = -1 },
         .ranks = { .step = { .err = -1 } },
     };
-    sigset_t set;
     int rc;
 
-    signal_set(&set);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    stop_watch_job();
     (void)signal(SIGPIPE, SIG_IGN);
     rc = open_all(&s, err);
     if (rc)

@@ -87,6 +87,7 @@ struct supervise {
     struct supervisor machine;
     struct supervise_waiting *waiting; /* events */
     int telling;
+    int signals; /* that were heard */
     struct supervise_node *node;
     struct roster agents;
     struct step agent_step;

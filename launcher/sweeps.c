@@ -27,6 +27,21 @@ json_t *sweeps_json(const char *dir, const struct sweep_progress *p)
     return o;
 }
 
+void sweeps_line(const struct sweep_progress *p, char *out, size_t bytes)
+{
+    int64_t finished = p->done + p->diverged + p->failed;
+    char best[320] = "";
+
+    if (p->best_trial > 0)
+        snprintf(best, sizeof(best), "  best %.4f (%s)", p->best_value,
+                 p->best_text);
+    snprintf(out, bytes, "[%lld/%lld] eta %s  %lld running  %lld diverged%s%s",
+             (long long)finished, (long long)p->trials,
+             p->eta_s < 0 ? "?" : units_seconds(p->eta_s).text,
+             (long long)p->running, (long long)p->diverged,
+             p->failed ? "  some failed" : "", best);
+}
+
 void sweeps_print(const struct sweep_progress *p, double wall_s, FILE *out)
 {
     fprintf(out, "%lld trials: %lld done, %lld diverged, %lld failed",

@@ -12,6 +12,7 @@
 #include "model/file.h"
 #include "sweep/corpora.h"
 #include "sweep/jobs.h"
+#include "sweep/nodes.h"
 #include "sweep/pool.h"
 #include "sweep/sampler.h"
 #include "sweep/trial_dir.h"
@@ -20,22 +21,24 @@
 #define PROGRESS_INTERVAL_S 0.2
 /* Workers get this long to save when the sweep is stopped. */
 #define STOP_PATIENCE_S 30.0
-/* So many deaths in a row without a step between mean that no worker works. */
-#define HOPELESS_DEATHS 20
+/* A worker that hears nothing stops by itself, before its trial is given to
+ * another: parts of sweep.silence_s. */
+#define LEASE 0.5
 
 struct driver {
     const struct space *space;
     const char *dir;
+    const struct sweep_crew *crew;
     const struct sweep_hooks *hooks;
     struct store *store;
     struct jobs jobs;
     struct pool pool;
+    struct nodes nodes;
     int stopping; /* hand out nothing more, workers are told to save */
     int asked;    /* by should_stop, not by a fault */
     double stop_s;
     int fault; /* status of what stopped the sweep, and its sentence */
     struct mup_error fault_err;
-    int deaths_in_a_row;
     double shown_s;
     char last_failure[512];
     int failure; /* status of all failures; MUP_NEGATIVE once they differ */
@@ -346,7 +349,7 @@ static void on_step(struct driver *d, struct pool_worker *w,
     w->last_step = m->step;
     w->steps = m->steps;
     d->jobs.job[w->job].fraction = (double)m->step / (double)m->steps;
-    d->deaths_in_a_row = 0;
+    nodes_work(&d->nodes, w->node);
 }
 
 static int on_end(struct driver *d, struct pool_worker *w,
@@ -358,8 +361,10 @@ static int on_end(struct driver *d, struct pool_worker *w,
 
     end_busy(d, w);
     if (m->status == MUP_OK || m->status == MUP_DIVERGED)
-        d->deaths_in_a_row = 0;
+        nodes_work(&d->nodes, w->node);
     rc = take_result(d, index, &taken, err);
+    if (!rc && taken)
+        w->done++;
     if (rc || taken)
         return rc;
     if (m->status == MUP_STOPPED)
@@ -377,6 +382,7 @@ static int on_end(struct driver *d, struct pool_worker *w,
     }
     snprintf(why, sizeof(why), "%s",
              m->error[0] ? m->error : "the run left no result");
+    w->failed++;
     status = m->status ? m->status : MUP_NEGATIVE;
     if (may_heal(m->status, why))
         return retry(d, index, status, why, err);
@@ -387,13 +393,44 @@ static int on_message(struct driver *d, struct pool_worker *w,
                       const struct worker_message *m, struct mup_error *err)
 {
     /* About another job: late words of an attempt that is over. */
-    if (w->job < 0 || m->trial != w->job + 1 ||
+    if (m->event == WORKER_ALIVE || w->job < 0 || m->trial != w->job + 1 ||
         m->attempt != d->jobs.job[w->job].attempt)
         return MUP_OK;
     if (m->event == WORKER_END)
         return on_end(d, w, m, err);
     on_step(d, w, m);
     return MUP_OK;
+}
+
+/* Its node may be at fault: does the sweep go on without it, or at all? */
+static void judge_node(struct driver *d, const struct pool_worker *w,
+                       const char *how)
+{
+    const char *name = nodes_name(&d->nodes, w->node);
+    struct mup_error err;
+    char text[640];
+
+    switch (nodes_death(&d->nodes, w->node)) {
+    case NODES_HOPELESS:
+        mup_fail(&err, MUP_SYSTEM,
+                 "%d workers in a row died without a step; the last one %.400s",
+                 d->nodes.node[w->node].deaths, how);
+        stop_on(d, &err);
+        break;
+    case NODES_RETIRE:
+        snprintf(text, sizeof(text),
+                 "%.64s is not used any more: %d workers in a row died there "
+                 "without a step; the last one %.400s",
+                 name, d->nodes.node[w->node].deaths, how);
+        if (d->hooks && d->hooks->note)
+            d->hooks->note(d->hooks->context, text);
+        for (int i = 0; i < d->pool.n; i++)
+            if (d->pool.worker[i].node == w->node && d->pool.worker[i].job < 0)
+                pool_hang_up(&d->pool.worker[i]);
+        break;
+    default:
+        break;
+    }
 }
 
 static int on_death(struct driver *d, struct pool_worker *w, const char *how,
@@ -403,21 +440,19 @@ static int on_death(struct driver *d, struct pool_worker *w, const char *how,
     char why[512];
     int taken = 0, rc;
 
-    if (!d->stopping && ++d->deaths_in_a_row >= HOPELESS_DEATHS) {
-        mup_fail(err, MUP_SYSTEM,
-                 "%d workers in a row died without a step; the last one %.400s",
-                 d->deaths_in_a_row, how);
-        stop_on(d, err);
-    }
+    if (!d->stopping)
+        judge_node(d, w, how);
     if (index < 0)
         return MUP_OK;
     end_busy(d, w);
+    d->jobs.job[index].avoid = w->node + 1;
     rc = take_result(d, index, &taken, err);
     if (rc || taken)
         return rc;
     /* SIGTERM is somebody's wish, no fault of the trial. */
     if (d->stopping || w->polite)
         return requeue(d, index, 0, err);
+    w->failed++;
     snprintf(why, sizeof(why), "lost its worker, which %.400s", how);
     return retry(d, index, MUP_NEGATIVE, why, err);
 }
@@ -432,6 +467,8 @@ static int start_trial(struct driver *d, struct pool_worker *w, int64_t index,
 
     if (!rc && w->pid == 0)
         rc = pool_start(&d->pool, w, err);
+    if (!rc) /* before the job: one with a lease trains behind a fence */
+        pool_extend_leases(&d->pool, LEASE * d->space->sweep.silence_s);
     if (!rc)
         rc = store_set_running(d->store, index + 1, job.attempt, err);
     if (rc)
@@ -439,6 +476,7 @@ static int start_trial(struct driver *d, struct pool_worker *w, int64_t index,
     j->state = TRIAL_RUNNING;
     j->attempt = job.attempt;
     w->job = index;
+    w->busy_since_s = pool_now_s();
     w->first_step = w->last_step = -1;
     w->steps = 0;
     trial_dir_path(d->dir, index + 1, job.dir, sizeof(job.dir));
@@ -451,18 +489,43 @@ static int assign(struct driver *d, struct mup_error *err)
 
     for (int i = 0; i < d->pool.n && !d->stopping && !rc; i++) {
         struct pool_worker *w = &d->pool.worker[i];
-        int dying = w->pid > 0 && w->out < 0;
+        int dying = w->pid > 0 && (w->out < 0 || w->in < 0);
         int64_t index;
 
-        if (w->job >= 0 || dying)
+        if (w->job >= 0 || dying || d->nodes.node[w->node].retired)
             continue;
-        index = jobs_next(&d->jobs);
+        index = nodes_in_use(&d->nodes) > 1 ? jobs_next_on(&d->jobs, w->node)
+                                            : jobs_next(&d->jobs);
         if (index < 0)
-            break;
+            continue;
         rc = start_trial(d, w, index, err);
         show(d, !rc);
     }
     return rc;
+}
+
+/* After all that has arrived was read: the driver itself may have been kept
+ * from listening for long.  Until its first step a worker says that it lives,
+ * whatever it waits for. */
+static void look_for_silence(struct driver *d)
+{
+    double now = pool_now_s(), limit = d->space->sweep.silence_s;
+    double setup = d->space->base.recover.setup_s;
+
+    for (int i = 0; i < d->pool.n; i++) {
+        struct pool_worker *w = &d->pool.worker[i];
+
+        if (w->pid <= 0 || w->killed_s > 0)
+            continue;
+        if (now - w->heard_s > limit)
+            w->mute_s = limit;
+        else if (w->job >= 0 && w->first_step < 0 &&
+                 now - w->busy_since_s > setup)
+            w->mute_s = setup;
+        if (w->mute_s > 0)
+            pool_kill(w);
+    }
+    pool_extend_leases(&d->pool, LEASE * limit);
 }
 
 /* Messages and deaths of one worker. */
@@ -478,6 +541,11 @@ static int listen_to(struct driver *d, struct pool_worker *w,
         show(d, message.event == WORKER_END);
     }
     if (!rc && pool_reap(&d->pool, w, how, sizeof(how))) {
+        if (w->mute_s > 0)
+            snprintf(how, sizeof(how), "gave no %s for %g s (on %.64s)",
+                     w->mute_s == d->space->sweep.silence_s ? "sign of life"
+                                                            : "first step",
+                     w->mute_s, nodes_name(&d->nodes, w->node));
         rc = on_death(d, w, how, err);
         show(d, 1);
     }
@@ -519,7 +587,9 @@ static void loop(struct driver *d)
         for (int i = 0; i < d->pool.n; i++)
             if (listen_to(d, &d->pool.worker[i], &err))
                 stop_on(d, &err);
+        look_for_silence(d);
         show(d, 0);
+        nodes_write(&d->nodes, &d->pool, d->dir, 0);
     }
     /* Idle workers leave when their standard input closes; those that are
      * still here after that have nothing to lose. */
@@ -582,10 +652,14 @@ static int recover(struct driver *d, struct mup_error *err)
     return rc;
 }
 
+/* One slot a trial at most; with nodes, where a slot may be lost with its node,
+ * all. */
 static int count_workers(const struct driver *d)
 {
     int64_t n = d->space->sweep.workers, waiting = 0;
 
+    if (d->crew->n_nodes)
+        return (int)(d->crew->n_nodes * d->crew->workers_per_node);
     if (!n)
         n = pool_cores();
     for (int64_t i = 0; i < d->jobs.n; i++)
@@ -594,7 +668,7 @@ static int count_workers(const struct driver *d)
     return (int)(n < waiting ? n : waiting);
 }
 
-static int prepare(struct driver *d, const char *program, struct mup_error *err)
+static int prepare(struct driver *d, struct mup_error *err)
 {
     char workers[16];
     int n, rc = trial_dir_study(d->space, d->dir, err);
@@ -609,7 +683,9 @@ static int prepare(struct driver *d, const char *program, struct mup_error *err)
     d->jobs.workers = n;
     snprintf(workers, sizeof(workers), "%d", n);
     rc = store_set_property(d->store, "workers", workers, err);
-    return rc ? rc : pool_open(d->dir, program, n, &d->pool, err);
+    if (!rc)
+        rc = nodes_open(d->crew, &d->nodes, err);
+    return rc ? rc : pool_open(d->dir, d->crew, n, &d->pool, err);
 }
 
 /* The status of the whole, once everything has stopped. */
@@ -636,9 +712,9 @@ static int conclude(struct driver *d, const struct sweep_progress *p,
     return MUP_OK;
 }
 
-int sweep_run(const struct space *space, const char *dir, const char *program,
-              const struct sweep_hooks *hooks, struct sweep_progress *result,
-              struct mup_error *err)
+int sweep_run(const struct space *space, const char *dir,
+              const struct sweep_crew *crew, const struct sweep_hooks *hooks,
+              struct sweep_progress *result, struct mup_error *err)
 {
     struct driver *d = calloc(1, sizeof(*d));
     struct sigaction ignore, before;
@@ -650,6 +726,7 @@ int sweep_run(const struct space *space, const char *dir, const char *program,
         return mup_fail(err, MUP_SYSTEM, "out of memory");
     d->space = space;
     d->dir = dir;
+    d->crew = crew;
     d->hooks = hooks;
     d->pool.log = -1;
     /* A worker that dies while it is written to is no reason to die. */
@@ -660,13 +737,15 @@ int sweep_run(const struct space *space, const char *dir, const char *program,
     if (!rc)
         rc = store_open_corpora(dir, space, &corpora, &d->store, err);
     if (!rc)
-        rc = prepare(d, program, err);
+        rc = prepare(d, err);
     if (!rc) {
         loop(d);
+        nodes_write(&d->nodes, &d->pool, dir, 1);
         current_progress(d, &p);
         rc = conclude(d, &p, err);
     }
     pool_close(&d->pool);
+    nodes_close(&d->nodes);
     if ((!rc || rc == MUP_NEGATIVE || rc == MUP_STOPPED) && p.done) {
         struct mup_error export_err = { 0 };
         int exported = sweep_export(dir, &export_err);

@@ -7,7 +7,11 @@
  * most twice a second and {"trial":7,"attempt":1,"event":"end","status":0,
  * "error":""} when events.jsonl in the directory tells the rest.  The file is
  * the authority, the pipe only wakes the driver.  A worker whose stdin closes
- * saves and stops.
+ * saves and stops.  {"event":"alive"} comes every second in between; a worker
+ * that is silent for sweep.silence_s is killed, and its trial goes on elsewhere
+ * from its last checkpoint.  A worker behind a prefix hears {"op":"alive",
+ * "lease_s":15} in return and stops by itself when that does not come: killing
+ * its prefix may not reach it.
  *
  * Under SP and muP the run at base width is the same bit for bit
  * (space_twin): one of the two is trained, the other is recorded as "same as
@@ -38,18 +42,33 @@ struct sweep_hooks {
     void (*note)(void *context, const char *sentence); /* a retried trial */
 };
 
-/* Run or resume the sweep in dir.  program: path of the mutransfer binary to
- * start as "program worker".  Writes sweep.yaml and base.yaml (the study with
- * every override, itself a sweep file), study.db, trials/<id>/, workers.log,
- * and at the end the exports.  MUP_STOPPED when asked to stop (workers save
- * first), MUP_NEGATIVE if trials failed for good (a rerun tries them again; if
- * all failed for one reason, its status), MUP_SYSTEM when the disk is full (all
- * results are kept).  Data that cannot be read is refused before anything is
- * written, and so is another text than the study was started with
- * (corpora.h). */
-int sweep_run(const struct space *space, const char *dir, const char *program,
-              const struct sweep_hooks *hooks, struct sweep_progress *result,
-              struct mup_error *err);
+/* Where workers run.  Slots go round the nodes, so that few trials spread over
+ * many; all members are borrowed. */
+struct sweep_node {
+    const char *name;          /* for people; NULL: this machine */
+    const char *const *prefix; /* words before "program worker", up to NULL:
+                                  "srun", "-w", "node3"; NULL: none */
+};
+struct sweep_crew {
+    const char *program; /* path of the mutransfer binary */
+    int n_nodes;         /* 0: all workers are children on this machine */
+    const struct sweep_node *node;
+    int64_t workers_per_node; /* where there are nodes, in place of
+                                 sweep.workers */
+};
+
+/* Run or resume the sweep in dir with workers started as "program worker",
+ * each behind the prefix of its node.  Writes sweep.yaml and base.yaml (the
+ * study with every override, itself a sweep file), study.db, trials/<id>/,
+ * workers.log, workers.json, and at the end the exports.  MUP_STOPPED when
+ * asked to stop (workers save first), MUP_NEGATIVE if trials failed for good (a
+ * rerun tries them again; if all failed for one reason, its status), MUP_SYSTEM
+ * when the disk is full (all results are kept).  Data that cannot be read is
+ * refused before anything is written, and so is another text than the study was
+ * started with (corpora.h). */
+int sweep_run(const struct space *space, const char *dir,
+              const struct sweep_crew *crew, const struct sweep_hooks *hooks,
+              struct sweep_progress *result, struct mup_error *err);
 
 /* State of a sweep directory, from its store; what a dead driver left running
  * counts as waiting. */

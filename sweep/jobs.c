@@ -371,6 +371,19 @@ int64_t jobs_next(struct jobs *jobs)
     return -1;
 }
 
+int64_t jobs_next_on(struct jobs *jobs, int node)
+{
+    if (jobs_next(jobs) < 0)
+        return -1;
+    for (int64_t i = jobs->next; i < jobs->n; i++) {
+        const struct job *j = &jobs->job[jobs->order[i]];
+
+        if (j->state == TRIAL_WAITING && !j->twin && j->avoid != node + 1)
+            return jobs->order[i];
+    }
+    return -1;
+}
+
 void jobs_requeue(struct jobs *jobs, int64_t index)
 {
     struct job *j = &jobs->job[index];

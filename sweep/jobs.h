@@ -17,6 +17,7 @@ struct job {
     int64_t copy; /* the reverse: id of the trial that copies this one, or 0 */
     int64_t width;
     int64_t place; /* in jobs.order */
+    int avoid;     /* node that its worker died on, plus 1; 0: none */
     int state;     /* enum trial_state */
     int parametrization;
     double flops;    /* planned, or measured when done */
@@ -53,6 +54,9 @@ void jobs_clear(struct jobs *jobs);
 
 /* Index of the next trial to start, or -1. */
 int64_t jobs_next(struct jobs *jobs);
+/* The same for a worker on that node: one that has not lost its worker there,
+ * else -1. */
+int64_t jobs_next_on(struct jobs *jobs, int node);
 /* A trial waits again. */
 void jobs_requeue(struct jobs *jobs, int64_t index);
 

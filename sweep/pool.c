@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,6 +14,10 @@
 #include <unistd.h>
 
 #define POOL_MAX_WORKERS 1024
+/* Words of a prefix, program and "worker" included. */
+#define POOL_MAX_WORDS 64
+/* A process that SIGKILL does not end so fast is not waited for. */
+#define KILL_PATIENCE_S 5.0
 
 extern char **environ;
 
@@ -142,10 +147,10 @@ static char **make_environment(void)
     return copy;
 }
 
-int pool_open(const char *dir, const char *program, int n, struct pool *out,
-              struct mup_error *err)
+int pool_open(const char *dir, const struct sweep_crew *crew, int n,
+              struct pool *out, struct mup_error *err)
 {
-    struct pool p = { .n = n, .program = program, .log = -1 };
+    struct pool p = { .n = n, .crew = crew, .log = -1 };
 
     if (n < 0 || n > POOL_MAX_WORKERS ||
         (size_t)snprintf(p.log_path, sizeof(p.log_path), "%s/workers.log",
@@ -166,6 +171,7 @@ int pool_open(const char *dir, const char *program, int n, struct pool *out,
     for (int i = 0; i < n; i++) {
         p.worker[i].in = p.worker[i].out = -1;
         p.worker[i].job = -1;
+        p.worker[i].node = crew->n_nodes ? i % crew->n_nodes : 0;
     }
     *out = p;
     return MUP_OK;
@@ -210,6 +216,9 @@ static int make_pipes(int in[2], int out[2], struct mup_error *err)
             fcntl(out[i], F_SETFD, FD_CLOEXEC))
             return mup_fail(err, MUP_SYSTEM, "cannot set up a pipe: %s",
                             strerror(errno));
+    if (fcntl(in[1], F_SETFL, O_NONBLOCK))
+        return mup_fail(err, MUP_SYSTEM, "cannot set up a pipe: %s",
+                        strerror(errno));
     return MUP_OK;
 }
 
@@ -232,10 +241,34 @@ static int set_attributes(posix_spawnattr_t *attributes)
            posix_spawnattr_setsigdefault(attributes, &defaults);
 }
 
-static int spawn(struct pool *pool, int in, int out, pid_t *pid)
+/* The prefix of its node, if there is one. */
+static const char *const *prefix_of(const struct pool *pool,
+                                    const struct pool_worker *w)
 {
-    char worker[] = "worker";
-    char *argv[] = { (char *)pool->program, worker, NULL };
+    return pool->crew->n_nodes ? pool->crew->node[w->node].prefix : NULL;
+}
+
+/* "PREFIX... program worker"; 0 if that is too long. */
+static int make_words(const struct pool *pool, const struct pool_worker *w,
+                      char *argv[POOL_MAX_WORDS])
+{
+    const char *const *prefix = prefix_of(pool, w);
+    int n = 0;
+
+    while (prefix && prefix[n]) {
+        if (n == POOL_MAX_WORDS - 3)
+            return 0;
+        argv[n] = (char *)prefix[n];
+        n++;
+    }
+    argv[n++] = (char *)pool->crew->program;
+    argv[n++] = (char *)"worker";
+    argv[n] = NULL;
+    return 1;
+}
+
+static int spawn(struct pool *pool, char **argv, const int fds[2], pid_t *pid)
+{
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     int rc = posix_spawn_file_actions_init(&actions);
@@ -246,14 +279,14 @@ static int spawn(struct pool *pool, int in, int out, pid_t *pid)
     if (!rc) {
         rc = set_attributes(&attributes) ? ENOMEM : 0;
         if (!rc)
-            rc = posix_spawn_file_actions_adddup2(&actions, in, 0);
+            rc = posix_spawn_file_actions_adddup2(&actions, fds[0], 0);
         if (!rc)
-            rc = posix_spawn_file_actions_adddup2(&actions, out, 1);
+            rc = posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
         if (!rc)
             rc = posix_spawn_file_actions_adddup2(&actions, pool->log, 2);
         if (!rc)
-            rc = posix_spawn(pid, pool->program, &actions, &attributes, argv,
-                             pool->environment);
+            rc = posix_spawnp(pid, argv[0], &actions, &attributes, argv,
+                              pool->environment);
         posix_spawnattr_destroy(&attributes);
     }
     posix_spawn_file_actions_destroy(&actions);
@@ -262,16 +295,21 @@ static int spawn(struct pool *pool, int in, int out, pid_t *pid)
 
 int pool_start(struct pool *pool, struct pool_worker *w, struct mup_error *err)
 {
+    char *argv[POOL_MAX_WORDS];
     int in[2], out[2];
     pid_t pid = 0;
     int rc = make_pipes(in, out, err);
 
+    if (!rc && !make_words(pool, w, argv))
+        rc = mup_fail(err, MUP_USAGE, "a prefix of more than %d words",
+                      POOL_MAX_WORDS - 3);
     if (!rc) {
-        int fault = spawn(pool, in[0], out[1], &pid);
+        const int fds[2] = { in[0], out[1] };
+        int fault = spawn(pool, argv, fds, &pid);
 
         if (fault)
-            rc = mup_fail(err, MUP_SYSTEM, "cannot start '%s worker': %s",
-                          pool->program, strerror(fault));
+            rc = mup_fail(err, MUP_SYSTEM, "cannot start '%s%s': %s", argv[0],
+                          argv[2] ? " ... worker" : " worker", strerror(fault));
     }
     close_fd(&in[0]);
     close_fd(&out[1]);
@@ -285,30 +323,60 @@ int pool_start(struct pool *pool, struct pool_worker *w, struct mup_error *err)
     w->out = out[0];
     w->used = 0;
     w->job = -1;
+    w->heard_s = pool_now_s();
+    w->told_s = w->killed_s = w->mute_s = 0;
     return MUP_OK;
+}
+
+/* Whole lines or nothing, and never for long: a stopped worker reads nothing.
+ * One that is dead is found by pool_wait, which sees the end of its output. */
+static void say(struct pool_worker *w, const char *line, size_t bytes)
+{
+    size_t done = 0;
+
+    while (done < bytes) {
+        ssize_t n = write(w->in, line + done, bytes - done);
+
+        if (n < 0 && errno == EAGAIN && bytes > PIPE_BUF) {
+            struct pollfd p = { .fd = w->in, .events = POLLOUT };
+
+            if (poll(&p, 1, 1000) <= 0)
+                break;
+        } else if (n < 0 && errno != EINTR) {
+            break;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    w->told_s = pool_now_s();
 }
 
 int pool_send(struct pool *pool, struct pool_worker *w,
               const struct worker_job *job, struct mup_error *err)
 {
     char *line;
-    size_t bytes, done = 0;
     int rc = worker_format_job(job, &line, err);
 
     if (rc)
         return rc;
     w->log_start = lseek(pool->log, 0, SEEK_END);
-    bytes = strlen(line);
-    /* The pipe is empty and holds more than a line: this does not wait. */
-    while (done < bytes) {
-        ssize_t n = write(w->in, line + done, bytes - done);
-
-        if (n < 0 && errno != EINTR)
-            break; /* dead: pool_wait sees the end of its output */
-        done += n > 0 ? (size_t)n : 0;
-    }
+    say(w, line, strlen(line));
     free(line);
     return MUP_OK;
+}
+
+void pool_extend_leases(struct pool *pool, double lease_s)
+{
+    double now = pool_now_s();
+    char line[64];
+    int n = snprintf(line, sizeof(line), "{\"op\":\"alive\",\"lease_s\":%g}\n",
+                     lease_s);
+
+    for (int i = 0; i < pool->n; i++) {
+        struct pool_worker *w = &pool->worker[i];
+
+        if (w->in >= 0 && prefix_of(pool, w) && now - w->told_s > lease_s / 5)
+            say(w, line, (size_t)n);
+    }
 }
 
 void pool_hang_up(struct pool_worker *w)
@@ -318,8 +386,13 @@ void pool_hang_up(struct pool_worker *w)
 
 void pool_kill(struct pool_worker *w)
 {
-    if (w->pid > 0)
-        kill(w->pid, SIGKILL);
+    if (w->pid <= 0 || w->killed_s > 0)
+        return;
+    kill(w->pid, SIGKILL);
+    close_fd(&w->in);
+    close_fd(&w->out); /* others may hold the other end */
+    w->used = 0;
+    w->killed_s = pool_now_s();
 }
 
 static void receive(struct pool_worker *w)
@@ -329,10 +402,12 @@ static void receive(struct pool_worker *w)
     if (w->used == sizeof(w->line))
         w->used = 0; /* an endless line is no message */
     n = read(w->out, w->line + w->used, sizeof(w->line) - w->used);
-    if (n > 0)
+    if (n > 0) {
         w->used += (size_t)n;
-    else if (n == 0 || errno != EINTR)
+        w->heard_s = pool_now_s();
+    } else if (n == 0 || errno != EINTR) {
         close_fd(&w->out);
+    }
 }
 
 void pool_wait(struct pool *pool, int timeout_ms)
@@ -399,13 +474,20 @@ static void last_words(struct pool *pool, const struct pool_worker *w,
 int pool_reap(struct pool *pool, struct pool_worker *w, char *how, size_t bytes)
 {
     char words[200];
-    int status, n;
+    int status = 0, n, ended;
 
-    if (w->pid <= 0 || w->out >= 0 || waitpid(w->pid, &status, WNOHANG) == 0)
+    if (w->pid <= 0 || w->out >= 0)
         return 0;
-    w->polite = WIFSIGNALED(status) ? WTERMSIG(status) == SIGTERM
-                                    : WEXITSTATUS(status) == MUP_STOPPED;
-    if (WIFSIGNALED(status))
+    ended = waitpid(w->pid, &status, WNOHANG) != 0;
+    if (!ended &&
+        !(w->killed_s > 0 && pool_now_s() - w->killed_s > KILL_PATIENCE_S))
+        return 0;
+    w->polite = !ended                ? 0
+                : WIFSIGNALED(status) ? WTERMSIG(status) == SIGTERM
+                                      : WEXITSTATUS(status) == MUP_STOPPED;
+    if (!ended)
+        n = snprintf(how, bytes, "was killed and does not end");
+    else if (WIFSIGNALED(status))
         n = snprintf(how, bytes, "was killed by signal %d (%s)",
                      WTERMSIG(status), strsignal(WTERMSIG(status)));
     else

@@ -86,11 +86,27 @@ int worker_parse_job(const char *line, size_t bytes, struct worker_job *out,
     return MUP_OK;
 }
 
+int worker_parse_lease(const char *line, size_t bytes, double *lease_s)
+{
+    json_t *object = parse_object(line, bytes);
+    double lease = get_real(object, "lease_s");
+    int ok = !strcmp(get_text(object, "op"), "alive") && lease > 0;
+
+    json_decref(object);
+    if (ok)
+        *lease_s = lease;
+    return ok;
+}
+
 static int read_message(const json_t *object, struct worker_message *m)
 {
     const char *event = get_text(object, "event");
     int64_t status;
 
+    if (!strcmp(event, "alive")) {
+        m->event = WORKER_ALIVE;
+        return 1;
+    }
     if (!get_count(object, "trial", 1, &m->trial) ||
         !get_count(object, "attempt", 0, &m->attempt))
         return 0;
@@ -159,11 +175,13 @@ int worker_format_job(const struct worker_job *job, char **out,
 int worker_format_message(const struct worker_message *m, char **out,
                           struct mup_error *err)
 {
-    json_t *object = json_pack("{s:I, s:I, s:s}", "trial", (json_int_t)m->trial,
-                               "attempt", (json_int_t)m->attempt, "event",
-                               m->event == WORKER_STEP ? "step" : "end");
-    json_t *error;
+    json_t *object, *error;
 
+    if (m->event == WORKER_ALIVE)
+        return format_line(json_pack("{s:s}", "event", "alive"), out, err);
+    object = json_pack("{s:I, s:I, s:s}", "trial", (json_int_t)m->trial,
+                       "attempt", (json_int_t)m->attempt, "event",
+                       m->event == WORKER_STEP ? "step" : "end");
     if (object && m->event == WORKER_STEP) {
         json_object_set_new(object, "step", json_integer(m->step));
         json_object_set_new(object, "steps", json_integer(m->steps));

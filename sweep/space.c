@@ -31,6 +31,8 @@ static const struct field sweep_fields[] = {
       "worker processes, 0 = one per core" },
     { "max_attempts", FIELD_INT, ROLE_RUN, AT(max_attempts), "3", "[1,100]",
       "times that a trial is started before its worker's death is final" },
+    { "silence_s", FIELD_REAL, ROLE_RUN, AT(silence_s), "30", "[2,86400]",
+      "seconds without a sign of life after which a worker counts as dead" },
     { 0 },
 };
 

@@ -73,6 +73,7 @@ struct sweep_config {
     int metric;            /* enum space_metric */
     int64_t workers;       /* 0 = one per core */
     int64_t max_attempts;  /* of a trial whose worker died */
+    double silence_s;      /* after which a worker counts as dead */
     unsigned char set[16]; /* which keys were given; see struct schema */
 };
 

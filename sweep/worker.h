@@ -16,7 +16,8 @@ struct worker_job {
     char dir[2048];
 };
 
-enum worker_event { WORKER_STEP, WORKER_END };
+/* WORKER_ALIVE is about no trial. */
+enum worker_event { WORKER_STEP, WORKER_END, WORKER_ALIVE };
 
 /* Worker to driver. */
 struct worker_message {
@@ -42,6 +43,10 @@ int worker_parse_job(const char *line, size_t bytes, struct worker_job *out,
 int worker_parse_message(const char *line, size_t bytes,
                          struct worker_message *out, struct mup_error *err);
 
+/* Is it {"op":"alive","lease_s":15}, driver to worker?  That may go on for so
+ * long without the next one. */
+int worker_parse_lease(const char *line, size_t bytes, double *lease_s);
+
 /* The same as lines, newline included; takes: caller frees *out. */
 int worker_format_job(const struct worker_job *job, char **out,
                       struct mup_error *err);
@@ -59,9 +64,10 @@ typedef int worker_train(const struct run_config *config, const char *dir,
                          const struct train_hooks *hooks,
                          struct train_result *result, struct mup_error *err);
 
-/* Serve jobs from file descriptor in until it closes.  Standard output is
- * pointed to standard error, so that a stray print never breaks a line.
- * Returns the exit code: 0, or MUP_STOPPED after SIGTERM. */
+/* Serve jobs from file descriptor in until it or out closes, or the lease ends.
+ * Standard output is pointed to standard error, so that a stray print never
+ * breaks a line.  Returns the exit code: 0, or MUP_STOPPED after SIGTERM and
+ * the end of the lease. */
 int worker_serve(int in, int out, worker_train *train);
 
 #endif

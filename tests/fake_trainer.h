@@ -22,6 +22,9 @@
 #define LR_DIES_ONCE 0.0625   /* after its first checkpoint */
 #define LR_NO_SPACE  0.03125  /* while the file "full" lies in the sweep */
 #define LR_NO_FILE   0.015625 /* misses a file at every attempt */
+/* Stops, or hangs in a step, after its first checkpoint. */
+#define LR_STOPS_ONCE 0.0078125
+#define LR_HANGS_ONCE 0.00390625
 
 static void pause_us(long us)
 {
@@ -80,6 +83,22 @@ static void fake_event(const char *dir, const char *event, const struct fake *f)
     close(fd);
 }
 
+static void fake_fall_silent(double lr, const char *dir,
+                             const struct train_hooks *hooks)
+{
+    const struct train_beat step = { .phase = TRAIN_STEP };
+    struct fake saved = { 5, 0.25 };
+
+    if (lr != LR_STOPS_ONCE && lr != LR_HANGS_ONCE)
+        return;
+    fake_save(dir, &saved);
+    if (lr == LR_STOPS_ONCE)
+        raise(SIGSTOP);
+    hooks->beat(hooks->context, &step);
+    for (;;)
+        pause_us(1000000);
+}
+
 static int fake_misbehave(double lr, const char *dir, const struct fake *f,
                           struct mup_error *err)
 {
@@ -113,6 +132,7 @@ static int fake_train(const struct run_config *c, const char *dir,
                       struct train_result *result, struct mup_error *err)
 {
     const char *pace = getenv("FAKE_STEP_US");
+    const char *setup = getenv("FAKE_SETUP_US");
     struct fake f = { 0, 0 };
     int rc;
 
@@ -124,6 +144,10 @@ static int fake_train(const struct run_config *c, const char *dir,
     rc = fake_misbehave(c->train.lr, dir, &f, err);
     if (rc)
         return rc;
+    if (f.step == 0)
+        fake_fall_silent(c->train.lr, dir, hooks);
+    if (setup)
+        pause_us(strtol(setup, NULL, 10));
     while (f.step < c->train.steps) {
         struct train_step step = { .steps = c->train.steps };
 

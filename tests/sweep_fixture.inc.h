@@ -13,6 +13,7 @@
 struct study {
     char dir[64], program[1024];
     struct space space;
+    struct sweep_crew crew;
     struct sweep_hooks hooks;
     struct sweep_progress result;
     struct mup_error err;
@@ -81,6 +82,7 @@ static int set_up(void **state)
     s->hooks = (struct sweep_hooks){ s, NULL, should_stop, take_note };
     setenv("FAKE_TRAINER", "1", 1);
     unsetenv("FAKE_STEP_US");
+    unsetenv("FAKE_SETUP_US");
     *state = s;
     return 0;
 }
@@ -109,7 +111,8 @@ static int run(struct study *s)
     s->calls = s->notes = 0;
     memset(&s->result, 0, sizeof(s->result));
     memset(&s->err, 0, sizeof(s->err));
-    return sweep_run(&s->space, s->dir, s->program, &s->hooks, &s->result,
+    s->crew.program = s->program;
+    return sweep_run(&s->space, s->dir, &s->crew, &s->hooks, &s->result,
                      &s->err);
 }
 

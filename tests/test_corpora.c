@@ -64,7 +64,7 @@ data_that_cannot_be_read_is_refused_before_anything_is_made(void **state)
     snprintf(dir, sizeof(dir), "%s/new", s->dir);
     open_corpus_study(s, "nope.bin", "");
     assert_int_equal(
-        sweep_run(&s->space, dir, s->program, &s->hooks, &s->result, &s->err),
+        sweep_run(&s->space, dir, &s->crew, &s->hooks, &s->result, &s->err),
         MUP_SYSTEM);
     assert_non_null(strstr(s->err.text, "nope.bin"));
     assert_int_equal(s->notes, 0);
@@ -73,7 +73,7 @@ data_that_cannot_be_read_is_refused_before_anything_is_made(void **state)
     write_shard(s, "train.bin", 1);
     open_corpus_study(s, "train.bin", "groups:\n  train.batch: [2, 1000]\n");
     assert_int_equal(
-        sweep_run(&s->space, dir, s->program, &s->hooks, &s->result, &s->err),
+        sweep_run(&s->space, dir, &s->crew, &s->hooks, &s->result, &s->err),
         MUP_USAGE);
     assert_non_null(strstr(s->err.text, "too short"));
     assert_int_not_equal(access(dir, F_OK), 0);

@@ -1,0 +1,229 @@
+#include "launcher/drive.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "launcher/cluster.h"
+#include "launcher/crew.h"
+#include "launcher/journal.h"
+#include "launcher/launch_log.h"
+#include "launcher/paths.h"
+#include "launcher/stop.h"
+#include "launcher/sweeps.h"
+#include "launcher/terminal.h"
+#include "model/clock.h"
+
+/* Between two launch.json. */
+#define STATE_S 2.0
+
+struct drive {
+    const char *dir;
+    struct space space;
+    struct crew crew;
+    struct launch_log log;
+    struct terminal terminal;
+    int64_t job;
+    int64_t limit_unix_s;
+    int signal; /* the first that came */
+    double written_s, began_s;
+};
+
+/* --- what is told --- */
+
+static int tell_start(const struct drive *d, struct mup_error *err)
+{
+    const char *restart = getenv("SLURM_RESTART_COUNT");
+    json_t *e = launch_log_new("supervisor"), *nodes = json_array();
+    char host[HOSTLIST_NAME_BYTES] = "";
+
+    (void)gethostname(host, sizeof(host) - 1);
+    for (int i = 0; i < d->crew.nodes.n; i++)
+        json_array_append_new(nodes, json_string(d->crew.nodes.name[i]));
+    json_object_set_new(e, "job", json_integer(d->job));
+    json_object_set_new(e, "restart",
+                        json_integer(restart ? strtol(restart, NULL, 10) : 0));
+    json_object_set_new(e, "host", json_string(host));
+    json_object_set_new(e, "pid", json_integer(getpid()));
+    json_object_set_new(e, "nodes", nodes);
+    json_object_set_new(e, "limit_unix_s", json_integer(d->limit_unix_s));
+    return launch_log_append(d->dir, e, err);
+}
+
+static int tell_end(const struct drive *d, int status, const char *text,
+                    struct mup_error *err)
+{
+    json_t *e = launch_log_new("ended");
+
+    json_object_set_new(e, "status", json_integer(status));
+    json_object_set_new(e, "text", journal_string(text));
+    json_object_set_new(e, "wall_s", json_real(clock_s() - d->began_s));
+    return launch_log_append(d->dir, e, err);
+}
+
+/* How it stands, for who follows; a failure to write it harms nobody. */
+static void write_state(struct drive *d, const struct sweep_progress *p)
+{
+    json_t *state = json_object();
+    char line[512] = "the sweep starts";
+
+    if (p->trials > 0)
+        sweeps_line(p, line, sizeof(line));
+    json_object_set_new(state, "time", json_integer(time(NULL)));
+    json_object_set_new(state, "job", json_integer(d->job));
+    json_object_set_new(state, "phase", json_string("sweep"));
+    json_object_set_new(state, "progress", journal_string(line));
+    json_object_set_new(state, "eta_s",
+                        p->eta_s < 0 ? json_null() : json_real(p->eta_s));
+    json_object_set_new(state, "limit_unix_s", json_integer(d->limit_unix_s));
+    (void)launch_state_write(d->dir, state, NULL);
+    d->written_s = clock_s();
+}
+
+/* --- hooks of the sweep --- */
+
+static void show_progress(void *context, const struct sweep_progress *p)
+{
+    struct drive *d = context;
+
+    if (clock_s() - d->written_s >= STATE_S)
+        write_state(d, p);
+}
+
+static void show_note(void *context, const char *sentence)
+{
+    struct drive *d = context;
+    json_t *e = launch_log_new("note");
+
+    terminal_note(&d->terminal, "%s", sentence);
+    json_object_set_new(e, "text", journal_string(sentence));
+    (void)launch_log_append(d->dir, e, NULL);
+}
+
+static int should_stop(void *context)
+{
+    struct drive *d = context;
+    int number = stop_requested(NULL);
+
+    if (number && !d->signal) {
+        json_t *e = launch_log_new("wish");
+
+        d->signal = number;
+        json_object_set_new(
+            e, "wish", json_string(number == SIGUSR1 ? "limit" : "preempt"));
+        (void)launch_log_append(d->dir, e, NULL);
+    }
+    return d->signal;
+}
+
+/* --- the end --- */
+
+static int requeue(const struct drive *d, struct mup_error *err)
+{
+    json_t *e = launch_log_new("requeued");
+    struct cluster *cluster = NULL;
+    int rc;
+
+    json_object_set_new(e, "text", json_string("the time of the job is over"));
+    json_object_set_new(
+        e, "requeues",
+        json_integer(d->space.base.slurm.requeues - d->log.requeues - 1));
+    rc = launch_log_append(d->dir, e, err);
+    if (rc == MUP_OK)
+        rc = cluster_open(d->space.base.slurm.by, &cluster, err);
+    if (rc == MUP_OK)
+        rc = cluster_requeue(cluster, d->job, NULL, err);
+    if (cluster)
+        cluster_close(cluster);
+    return rc;
+}
+
+/* The sweep has stopped with status rc: goes the job on, or is it over? */
+static int conclude(struct drive *d, int rc, struct mup_error *err)
+{
+    struct mup_error other;
+    const char *text = rc ? err->text : "";
+    int told;
+
+    if (rc == MUP_STOPPED && d->signal == SIGUSR1 &&
+        d->log.requeues < d->space.base.slurm.requeues) {
+        told = requeue(d, &other);
+        if (told == MUP_OK)
+            return rc;
+        rc = told;
+        *err = other;
+    } else if (rc == MUP_STOPPED && d->signal == SIGUSR1) {
+        rc = mup_fail(err, MUP_STOPPED,
+                      "the time of the job is over, and it was queued again "
+                      "%lld times already (slurm.requeues); the same command "
+                      "goes on",
+                      (long long)d->log.requeues);
+    } else if (rc == MUP_STOPPED) {
+        return rc; /* the scheduler or its user knows what is next */
+    }
+    text = rc ? err->text : "all trials have ended";
+    told = tell_end(d, rc, text, &other);
+    if (told != MUP_OK && rc == MUP_OK) {
+        *err = other;
+        rc = told;
+    }
+    return rc;
+}
+
+/* --- the beginning --- */
+
+static int open_drive(struct drive *d, const char *program,
+                      struct mup_error *err)
+{
+    const char *job = getenv("SLURM_JOB_ID");
+    const char *nodelist = getenv("SLURM_JOB_NODELIST");
+    char path[1100];
+    int rc = path_join(d->dir, "sweep.yaml", path, sizeof(path), err);
+
+    if (rc == MUP_OK && (!job || !nodelist))
+        rc = mup_fail(err, MUP_USAGE,
+                      "there is no job of SLURM around us; 'mutransfer sweep "
+                      "--slurm' submits one");
+    if (rc == MUP_OK)
+        rc = space_open(path, NULL, 0, &d->space, err);
+    if (rc != MUP_OK)
+        return rc;
+    d->job = strtoll(job, NULL, 10);
+    d->limit_unix_s =
+        (int64_t)time(NULL) + (int64_t)(60 * d->space.base.slurm.time_min);
+    rc = launch_log_read(d->dir, &d->log, err);
+    if (rc == MUP_OK)
+        rc = crew_make(nodelist, &d->space.base.slurm, program, &d->crew, err);
+    return rc == MUP_OK ? tell_start(d, err) : rc;
+}
+
+int drive_run(const char *program, const char *dir, struct mup_error *err)
+{
+    struct drive d = { .dir = dir, .began_s = clock_s() };
+    const struct sweep_hooks hooks = { &d, show_progress, should_stop,
+                                       show_note };
+    struct sweep_progress result = { .eta_s = -1 };
+    struct mup_error local = { 0 };
+    int rc;
+
+    terminal_init(&d.terminal, 0);
+    stop_watch_job();
+    rc = open_drive(&d, program, &local);
+    if (rc == MUP_OK) {
+        write_state(&d, &result);
+        rc = sweep_run(&d.space, dir, &d.crew.sweep, &hooks, &result, &local);
+        rc = conclude(&d, rc, &local);
+        if (rc == MUP_OK || rc == MUP_NEGATIVE || rc == MUP_STOPPED)
+            write_state(&d, &result);
+    }
+    crew_clear(&d.crew);
+    launch_log_clear(&d.log);
+    space_close(&d.space);
+    if (rc != MUP_OK && err)
+        *err = local;
+    return rc;
+}
