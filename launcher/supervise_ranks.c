@@ -313,6 +313,8 @@ static void describe(const struct supervise *s, double now_s, char *out,
                  "%.1f s%s%s",
                  q->rank, node, step, now_s - q->began_s,
                  q->stack[0] ? "; it " : "", q->stack);
+    else if (q->said_bye && q->status == MUP_USAGE) /* all of them say so */
+        snprintf(out, bytes, "%.600s", q->text);
     else if (q->said_bye)
         snprintf(out, bytes, "rank %d on %s: %.500s", q->rank, node, q->text);
     else if (end > 0)

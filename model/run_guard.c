@@ -126,8 +126,12 @@ static int strike(struct run *r, int rank, int64_t step, struct mup_error *err)
 {
     const struct ranks *all = &r->ranks;
     int count = ++r->strikes[rank < 0 ? all->all.size : rank];
+    int64_t supervised = 0;
 
-    if (count < MOST_STRIKES)
+    /* A supervisor has other nodes: the one to blame is left at once. */
+    if (rank >= 0 && fence_supervised(&supervised, err))
+        return MUP_USAGE;
+    if (count < MOST_STRIKES && !supervised)
         return MUP_OK;
     if (rank < 0)
         return mup_fail(err, MUP_DEVICE,
@@ -135,6 +139,11 @@ static int strike(struct run *r, int rank, int64_t step, struct mup_error *err)
                         "told, the last time in step %" PRId64
                         "; events.jsonl says where",
                         count, step);
+    if (supervised)
+        return mup_fail(err, MUP_DEVICE,
+                        "rank %d (%s) damaged data in step %" PRId64
+                        "; its node is to be left",
+                        rank, r->guard.findings[rank].host, step);
     return mup_fail(err, MUP_DEVICE,
                     "rank %d (%s) damaged data %d times, the last time in "
                     "step %" PRId64 "; run the same command without that node",

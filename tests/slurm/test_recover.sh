@@ -35,6 +35,20 @@ hung() {
     as_whole "with the losses of the unbroken run"
 }
 
+# One bit of a weight, on one rank: the guard names it and goes back before it,
+# the node is left.
+flipped() {
+    begin flipped --run.verify_every=10 \
+        --drill.flip="rank 1 step 90 weight blocks.0.moe.up bit 20"
+    finish
+    ended "a run in which a bit flipped comes to its end" 0
+    says "the rank that damaged data is named" launch.jsonl \
+        '"failure".*"class":"corrupt".*rank 1 .*damaged data in step 90'
+    says "its node is ejected" launch.jsonl '"ejected".*"class":"corrupt"'
+    recovered "it trains again within 10 s" 10
+    as_whole "with the losses of the unbroken run"
+}
+
 killed() {
     begin killed --drill.kill="rank 2 step 90"
     finish
@@ -76,7 +90,7 @@ cancelled() {
 
 cluster up "$state" --nodes 4 >/dev/null || exit 1
 eval "$(cluster env "$state")"
-for name in ${*:-unbroken node hung killed cancelled batch limit}; do
+for name in ${*:-unbroken node hung flipped killed cancelled batch limit}; do
     rm -rf "$XDG_STATE_HOME"
     "$name"
 done
