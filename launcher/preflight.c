@@ -74,7 +74,7 @@ static void make_plain(const char *text, char out[PREFLIGHT_TEXT_BYTES])
 {
     size_t n = 0;
 
-    for (; text[n] && n < PREFLIGHT_TEXT_BYTES - 1; n++) {
+    for (; n < PREFLIGHT_TEXT_BYTES - 1 && text[n]; n++) {
         const char c = text[n];
 
         out[n] = (char)((unsigned char)c < ' ' || (unsigned char)c > 126 ? '?'

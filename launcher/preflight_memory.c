@@ -3,8 +3,8 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "launcher/preflight_parts.h"
 #include "model/backend.h"
@@ -215,6 +215,12 @@ static int multiply(struct products *p, void *const operand[2], int form,
     return rc;
 }
 
+static int has_same_bits(const double *a, const double *b)
+{
+    return XXH3_64bits(a, sizeof(*a) * N * N) ==
+           XXH3_64bits(b, sizeof(*b) * N * N);
+}
+
 /* On the CPU where we are. */
 static void try_products(struct products *p, const struct preflight_options *o,
                          int cpu, struct preflight_result *r)
@@ -226,7 +232,7 @@ static void try_products(struct products *p, const struct preflight_options *o,
         rc = multiply(p, p->whole, f, p->host, &err);
         if (o->drill == DRILL_BITS)
             ((uint64_t *)(void *)p->host)[N] ^= 1u;
-        if (memcmp(p->host, p->sum[f], sizeof(double) * N * N) != 0)
+        if (!has_same_bits(p->host, p->sum[f]))
             preflight_bad(r,
                           "a matrix product on CPU %d came out wrong; this "
                           "node computes other bits than it should",
@@ -238,7 +244,7 @@ static void try_products(struct products *p, const struct preflight_options *o,
         rc = multiply(p, p->random, 0, p->again, &err);
     if (rc != MUP_OK)
         preflight_bad(r, "a matrix product failed: %.200s", err.text);
-    else if (memcmp(p->host, p->again, sizeof(double) * N * N) != 0)
+    else if (!has_same_bits(p->host, p->again))
         preflight_bad(r,
                       "a matrix product on CPU %d came out in two ways; this "
                       "node computes other bits than it should",
