@@ -142,9 +142,8 @@ static void without_the_controller_the_journal_speaks(void **state)
              "the controller did not answer within 2 s");
     assert_text(&s,
                 "runs/target: starting\n"
-                "  job          41; no answer from the scheduler (the "
-                "controller did not answer within 2 s), so this is from the "
-                "journal\n"
+                "  job          41; the controller did not answer within 2 s, "
+                "so this is from the journal\n"
                 "  incarnation  1; job restarts: 0, incidents: 0\n"
                 "\n"
                 "  node   use       ranks          step  work/step\n"
