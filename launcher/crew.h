@@ -13,6 +13,7 @@
 struct crew {
     struct hostlist nodes;
     char cpus[40];
+    char (*index)[24]; /* of an array's elements */
     const char *(*words)[CREW_WORDS];
     struct sweep_node *node;
     struct sweep_crew sweep;
@@ -23,6 +24,10 @@ struct crew {
  * crew_clear. */
 int crew_make(const char *nodelist, const struct slurm_config *slurm,
               const char *program, struct crew *out, struct mup_error *err);
+/* The same for n jobs of an array, "element 0" to n - 1, of which we are the
+ * first: one worker here, the others come through the doors of dir (door.h). */
+int crew_make_array(int64_t n, const char *dir, const char *program,
+                    struct crew *out, struct mup_error *err);
 void crew_clear(struct crew *c);
 
 #endif

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launcher/array.h"
 #include "launcher/cluster.h"
 #include "launcher/crew.h"
 #include "launcher/journal.h"
@@ -27,7 +28,7 @@ struct drive {
     struct crew crew;
     struct launch_log log;
     struct terminal terminal;
-    int64_t job;
+    int64_t job, journal_job;
     int64_t limit_unix_s;
     int signal; /* the first that came */
     double written_s, began_s;
@@ -44,7 +45,7 @@ static int tell_start(const struct drive *d, struct mup_error *err)
     (void)gethostname(host, sizeof(host) - 1);
     for (int i = 0; i < d->crew.nodes.n; i++)
         json_array_append_new(nodes, json_string(d->crew.nodes.name[i]));
-    json_object_set_new(e, "job", json_integer(d->job));
+    json_object_set_new(e, "job", json_integer(d->journal_job));
     json_object_set_new(e, "restart",
                         json_integer(restart ? strtol(restart, NULL, 10) : 0));
     json_object_set_new(e, "host", json_string(host));
@@ -74,7 +75,7 @@ static void write_state(struct drive *d, const struct sweep_progress *p)
     if (p->trials > 0)
         sweeps_line(p, line, sizeof(line));
     json_object_set_new(state, "time", json_integer(time(NULL)));
-    json_object_set_new(state, "job", json_integer(d->job));
+    json_object_set_new(state, "job", json_integer(d->journal_job));
     json_object_set_new(state, "phase", json_string("sweep"));
     json_object_set_new(state, "progress", journal_string(line));
     json_object_set_new(state, "eta_s",
@@ -193,12 +194,33 @@ static int open_drive(struct drive *d, const char *program,
     if (rc != MUP_OK)
         return rc;
     d->job = strtoll(job, NULL, 10);
+    if (getenv("SLURM_ARRAY_JOB_ID")) /* what the client knows it by */
+        job = getenv("SLURM_ARRAY_JOB_ID");
+    d->journal_job = strtoll(job, NULL, 10);
     d->limit_unix_s =
         (int64_t)time(NULL) + (int64_t)(60 * d->space.base.slurm.time_min);
     rc = launch_log_read(d->dir, &d->log, err);
     if (rc == MUP_OK)
-        rc = crew_make(nodelist, &d->space.base.slurm, program, &d->crew, err);
+        rc = array_index() == 0
+                 ? crew_make_array(array_size(), d->dir, program, &d->crew, err)
+                 : crew_make(nodelist, &d->space.base.slurm, program, &d->crew,
+                             err);
     return rc == MUP_OK ? tell_start(d, err) : rc;
+}
+
+/* An element of an array that is not the driver. */
+static int work(const char *program, const char *dir, struct mup_error *err)
+{
+    struct space space = { 0 };
+    char path[1100];
+    int rc = path_join(dir, "sweep.yaml", path, sizeof(path), err);
+
+    if (rc == MUP_OK)
+        rc = space_open(path, NULL, 0, &space, err);
+    if (rc == MUP_OK)
+        rc = array_work(program, dir, &space.base.slurm, err);
+    space_close(&space);
+    return rc;
 }
 
 int drive_run(const char *program, const char *dir, struct mup_error *err)
@@ -210,6 +232,8 @@ int drive_run(const char *program, const char *dir, struct mup_error *err)
     struct mup_error local = { 0 };
     int rc;
 
+    if (array_index() > 0)
+        return work(program, dir, err);
     terminal_init(&d.terminal, 0);
     stop_watch_job();
     rc = open_drive(&d, program, &local);

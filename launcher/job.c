@@ -249,6 +249,18 @@ static int make_script(const struct run_config *config,
  * ---------------------------------------------------------------
  */
 
+/* One small job a worker: its share of a node. */
+static void share_request(const struct slurm_config *s,
+                          struct cluster_request *r)
+{
+    r->array = s->nodes * s->ranks_per_node;
+    r->nodes = r->tasks_per_node = 1;
+    r->gpus_per_node =
+        (s->gpus_per_node + s->ranks_per_node - 1) / s->ranks_per_node;
+    r->memory_gib = s->memory_gib / (double)s->ranks_per_node;
+    r->no_kill = 0;
+}
+
 static void make_request(const struct slurm_config *s, struct job *j)
 {
     j->request = (struct cluster_request){
@@ -271,6 +283,8 @@ static void make_request(const struct slurm_config *s, struct job *j)
         .no_kill = 1,
         .requeue = 1,
     };
+    if (s->array)
+        share_request(s, &j->request);
 }
 
 static int check_signal(const struct slurm_config *s, struct mup_error *err)

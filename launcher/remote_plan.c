@@ -137,14 +137,20 @@ static void print_job(const struct dry_run *d)
 {
     const struct slurm_config *s = &d->submit.config->slurm;
     const struct cluster_request *r = &d->job.request;
+    const char *what = d->submit.space ? "worker" : "rank";
 
+    if (r->array > 0) {
+        printf("job      %s: an array of %lld jobs of one worker\n",
+               d->job.name, (long long)r->array);
+        return;
+    }
     printf("job      %s: %lld node%s", d->job.name, (long long)r->nodes,
            r->nodes == 1 ? "" : "s");
     if (s->spares > 0)
         printf(" (%lld train, %lld stand%s by)", (long long)s->nodes,
                (long long)s->spares, s->spares == 1 ? "s" : "");
-    printf(" of %lld rank%s with %lld CPU%s each", (long long)s->ranks_per_node,
-           s->ranks_per_node == 1 ? "" : "s", (long long)s->cpus_per_rank,
+    printf(" of %lld %s%s with %lld CPU%s each", (long long)s->ranks_per_node,
+           what, s->ranks_per_node == 1 ? "" : "s", (long long)s->cpus_per_rank,
            s->cpus_per_rank == 1 ? "" : "s");
     if (s->gpus_per_node > 0)
         printf(", %lld GPU%s a node", (long long)s->gpus_per_node,

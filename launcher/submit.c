@@ -215,6 +215,7 @@ int submit_make_job(const struct submit *s, const struct node_filter *filter,
     if (rc != MUP_OK)
         return rc;
     config.slurm.exclude[0] = 0; /* it is in the filter */
+    config.slurm.array &= s->space != NULL;
     rc = job_make(&config, command, s->dir, s->uuid, exclude, out, err);
     free(exclude);
     return rc;

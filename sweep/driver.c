@@ -494,6 +494,10 @@ static int assign(struct driver *d, struct mup_error *err)
 
         if (w->job >= 0 || dying || d->nodes.node[w->node].retired)
             continue;
+        if (pool_awaits(&d->pool, w)) {
+            rc = w->pid ? MUP_OK : pool_start(&d->pool, w, err);
+            continue;
+        }
         index = nodes_in_use(&d->nodes) > 1 ? jobs_next_on(&d->jobs, w->node)
                                             : jobs_next(&d->jobs);
         if (index < 0)
@@ -515,7 +519,7 @@ static void look_for_silence(struct driver *d)
     for (int i = 0; i < d->pool.n; i++) {
         struct pool_worker *w = &d->pool.worker[i];
 
-        if (w->pid <= 0 || w->killed_s > 0)
+        if (w->pid <= 0 || w->killed_s > 0 || pool_awaits(&d->pool, w))
             continue;
         if (now - w->heard_s > limit)
             w->mute_s = limit;

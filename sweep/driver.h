@@ -48,6 +48,8 @@ struct sweep_node {
     const char *name;          /* for people; NULL: this machine */
     const char *const *prefix; /* words before "program worker", up to NULL:
                                   "srun", "-w", "node3"; NULL: none */
+    int comes_late;            /* its worker starts when it likes: it gets no
+                                  trial before it has said something */
 };
 struct sweep_crew {
     const char *program; /* path of the mutransfer binary */

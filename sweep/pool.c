@@ -248,6 +248,12 @@ static const char *const *prefix_of(const struct pool *pool,
     return pool->crew->n_nodes ? pool->crew->node[w->node].prefix : NULL;
 }
 
+int pool_awaits(const struct pool *pool, const struct pool_worker *w)
+{
+    return pool->crew->n_nodes && pool->crew->node[w->node].comes_late &&
+           !w->spoke;
+}
+
 /* "PREFIX... program worker"; 0 if that is too long. */
 static int make_words(const struct pool *pool, const struct pool_worker *w,
                       char *argv[POOL_MAX_WORDS])
@@ -324,6 +330,7 @@ int pool_start(struct pool *pool, struct pool_worker *w, struct mup_error *err)
     w->used = 0;
     w->job = -1;
     w->heard_s = pool_now_s();
+    w->spoke = 0;
     w->told_s = w->killed_s = w->mute_s = 0;
     return MUP_OK;
 }
@@ -374,7 +381,8 @@ void pool_extend_leases(struct pool *pool, double lease_s)
     for (int i = 0; i < pool->n; i++) {
         struct pool_worker *w = &pool->worker[i];
 
-        if (w->in >= 0 && prefix_of(pool, w) && now - w->told_s > lease_s / 5)
+        if (w->in >= 0 && prefix_of(pool, w) && !pool_awaits(pool, w) &&
+            now - w->told_s > lease_s / 5)
             say(w, line, (size_t)n);
     }
 }
@@ -405,6 +413,7 @@ static void receive(struct pool_worker *w)
     if (n > 0) {
         w->used += (size_t)n;
         w->heard_s = pool_now_s();
+        w->spoke = 1;
     } else if (n == 0 || errno != EINTR) {
         close_fd(&w->out);
     }

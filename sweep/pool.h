@@ -18,6 +18,7 @@ struct pool_worker {
     char line[WORKER_LINE_BYTES];
     int polite;      /* it left because it was asked to: SIGTERM (pool_reap) */
     double heard_s;  /* when it last said anything, or was started */
+    int spoke;       /* it has said something since */
     double told_s;   /* when it last heard from us */
     double killed_s; /* when pool_kill was called; 0: was not */
     double mute_s;   /* ... because it said nothing for so long */
@@ -28,6 +29,10 @@ struct pool_worker {
     int64_t first_step, last_step, steps;
     int64_t done, failed; /* trials, by all processes of this slot */
 };
+
+/* Is it one that comes late, and not here yet? */
+struct pool;
+int pool_awaits(const struct pool *pool, const struct pool_worker *w);
 
 struct pool {
     int n;

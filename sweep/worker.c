@@ -168,6 +168,7 @@ static void *pulse(void *context)
     struct worker *w = context;
 
     pthread_mutex_lock(&w->lock);
+    say(w, &alive); /* here we are */
     while (!w->over) {
         struct timespec t;
 

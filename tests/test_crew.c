@@ -18,6 +18,7 @@
 #include <jansson.h>
 
 #include "launcher/crew.h"
+#include "launcher/door.h"
 #include "model/clock.h"
 #include "sweep/worker.h"
 #include "tests/fake_trainer.h"
@@ -62,6 +63,15 @@ static json_t *read_workers(const struct study *s)
     o = json_load_file(path, 0, NULL);
     assert_non_null(o);
     return o;
+}
+
+static int end_of(pid_t pid)
+{
+    int status = 0;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
 }
 
 /* --- the words of a node --- */
@@ -115,6 +125,143 @@ static void every_node_of_a_job_gets_its_own_srun(void **state)
     crew_clear(&c);
     assert_int_equal(crew_make("", &slurm, "/p", &c, NULL), MUP_USAGE);
     assert_int_equal(crew_make("n[", &slurm, "/p", &c, NULL), MUP_USAGE);
+}
+
+static void elements_of_an_array_come_through_doors(void **state)
+{
+    struct crew c;
+
+    (void)state;
+    assert_int_equal(crew_make_array(3, "/d", "/p", &c, NULL), MUP_OK);
+    assert_int_equal(c.sweep.n_nodes, 3);
+    assert_int_equal(c.sweep.workers_per_node, 1);
+    assert_null(c.sweep.node[0].prefix);
+    assert_false(c.sweep.node[0].comes_late);
+    assert_true(c.sweep.node[2].comes_late);
+    assert_string_equal(c.sweep.node[2].prefix[0], "/p");
+    assert_string_equal(c.sweep.node[2].prefix[1], "door");
+    assert_string_equal(c.sweep.node[2].prefix[2], "/d");
+    assert_string_equal(c.sweep.node[2].prefix[3], "2");
+    assert_null(c.sweep.node[2].prefix[4]);
+    crew_clear(&c);
+}
+
+/* A job of the array that starts after the sweep, and one that never does. */
+static pid_t start_element(const struct study *s, int64_t index)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        int fd = -1;
+
+        pause_us(300000);
+        for (int i = 0; i < 1000 && fd < 0; i++) {
+            pause_us(10000);
+            fd = door_enter(s->dir, index);
+        }
+        _exit(fd < 0 ? 99 : worker_serve(fd, fd, fake_train));
+    }
+    return pid;
+}
+
+static void use_doors(struct study *s, struct crew *c)
+{
+    assert_int_equal(crew_make_array(3, s->dir, s->program, c, NULL), MUP_OK);
+    s->crew = c->sweep;
+}
+
+static void late_workers_take_their_part_and_absent_ones_none(void **state)
+{
+    struct study *s = *state;
+    struct crew c;
+    json_t *o, *w;
+    pid_t pid;
+
+    use_doors(s, &c);
+    setenv("FAKE_STEP_US", "20000", 1);
+    open_study(s, STUDY);
+    pid = start_element(s, 1);
+    run_well(s);
+    assert_int_equal(end_of(pid), MUP_OK);
+    check_all_done(s, TRIALS);
+    o = read_workers(s);
+    w = json_object_get(o, "workers");
+    for (size_t i = 0; i < 3; i++) {
+        int64_t done =
+            json_integer_value(json_object_get(json_array_get(w, i), "done"));
+
+        assert_true(i < 2 ? done > 0 : done == 0);
+    }
+    json_decref(o);
+    assert_int_equal(s->notes, 0);
+    crew_clear(&c);
+}
+
+static void an_element_that_ends_is_replaced_by_its_next_start(void **state)
+{
+    struct study *s = *state;
+    struct crew c;
+    pid_t first, second;
+
+    use_doors(s, &c);
+    setenv("FAKE_STEP_US", "40000", 1);
+    open_study(s, STUDY);
+    first = start_element(s, 1);
+    second = fork();
+    if (second == 0) {
+        pause_us(900000);
+        kill(first, SIGKILL);
+        _exit(end_of(start_element(s, 1)));
+    }
+    run_well(s);
+    assert_int_equal(waitpid(first, NULL, 0), first);
+    assert_int_equal(end_of(second), MUP_OK);
+    check_all_done(s, TRIALS);
+    crew_clear(&c);
+}
+
+static void a_door_opens_to_nobody_without_its_token(void **state)
+{
+    struct study *s = *state;
+    char path[100], host[65], token[65], text[200];
+    int port, good, bad;
+    struct crew c;
+    pid_t pid;
+    FILE *f;
+
+    use_doors(s, &c);
+    pid = fork();
+    if (pid == 0) {
+        int in[2];
+
+        assert_int_equal(pipe(in), 0); /* kept open by us */
+        dup2(in[0], 0);
+        _exit(door_keep(s->dir, 2, NULL));
+    }
+    snprintf(path, sizeof(path), "%s/doors/2", s->dir);
+    for (int i = 0; i < 1000 && access(path, R_OK); i++)
+        pause_us(5000);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%64s %d %64s", host, &port, token), 3);
+    fclose(f);
+    snprintf(text, sizeof(text), "%s %d %s\n", host, port,
+             "00000000-0000-4000-8000-000000000000");
+    f = fopen(path, "w");
+    fputs(text, f);
+    fclose(f);
+    bad = door_enter(s->dir, 2);
+    assert_true(bad >= 0);
+    assert_int_equal(read(bad, text, 1), 0); /* shown out */
+    close(bad);
+    f = fopen(path, "w");
+    fprintf(f, "%s %d %s\n", host, port, token);
+    fclose(f);
+    good = door_enter(s->dir, 2);
+    assert_true(good >= 0);
+    close(good);
+    assert_int_equal(end_of(pid), MUP_OK);
+    crew_clear(&c);
 }
 
 /* --- signs of life --- */
@@ -191,15 +338,6 @@ static pid_t start_worker(int *in, int *out)
     *in = a[1];
     *out = b[0];
     return pid;
-}
-
-static int end_of(pid_t pid)
-{
-    int status = 0;
-
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
 }
 
 static void
@@ -287,6 +425,10 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(workers_are_started_behind_the_words_of_their_node),
         cmocka_unit_test(every_node_of_a_job_gets_its_own_srun),
+        cmocka_unit_test(elements_of_an_array_come_through_doors),
+        cmocka_unit_test(late_workers_take_their_part_and_absent_ones_none),
+        cmocka_unit_test(an_element_that_ends_is_replaced_by_its_next_start),
+        cmocka_unit_test(a_door_opens_to_nobody_without_its_token),
         cmocka_unit_test(a_stopped_worker_is_replaced),
         cmocka_unit_test(a_worker_that_hangs_in_a_step_is_replaced),
         cmocka_unit_test(a_worker_without_a_first_step_is_replaced_at_last),
@@ -302,6 +444,8 @@ int main(int argc, char **argv)
 
     if (argc == 2 && !strcmp(argv[1], "worker"))
         return worker_serve(0, 1, fake_train);
+    if (argc > 3 && !strcmp(argv[1], "door"))
+        return door_keep(argv[2], strtoll(argv[3], NULL, 10), NULL);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
         with[i] = tests[i];
         with[i].setup_func = set_up;

@@ -169,6 +169,29 @@ static void a_job_has_this_script(void **state)
     job_clear(&j);
 }
 
+static void an_array_asks_for_the_share_of_one_worker(void **state)
+{
+    struct run_config c = config_of();
+    struct mup_error err;
+    struct job j;
+
+    (void)state;
+    c.slurm.array = 1;
+    c.slurm.nodes = 4;
+    c.slurm.ranks_per_node = 2;
+    c.slurm.gpus_per_node = 3;
+    c.slurm.memory_gib = 8;
+    if (job_make(&c, supervise, "/data/runs/target", UUID, NULL, &j, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(j.request.array, 8);
+    assert_int_equal(j.request.nodes, 1);
+    assert_int_equal(j.request.tasks_per_node, 1);
+    assert_int_equal(j.request.gpus_per_node, 2);
+    assert_true(j.request.memory_gib == 4);
+    assert_non_null(strstr(j.script, "\n#SBATCH --array=0-7\n"));
+    job_clear(&j);
+}
+
 static void a_relative_folder_becomes_absolute(void **state)
 {
     struct run_config c = config_of();
@@ -363,6 +386,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_has_this_script),
+        cmocka_unit_test(an_array_asks_for_the_share_of_one_worker),
         cmocka_unit_test(a_relative_folder_becomes_absolute),
         cmocka_unit_test(odd_characters_are_quoted),
         cmocka_unit_test(texts_that_no_line_can_hold_are_refused),
