@@ -4,8 +4,10 @@
  *
  * Statuses: MUP_DEVICE where the controller does not answer (ask again later,
  * a job may well run on); MUP_USAGE where it refuses what is asked;
- * MUP_NEGATIVE where this user may not; MUP_SYSTEM where the tools are missing.
- */
+ * MUP_NEGATIVE where this user may not; MUP_SYSTEM where the tools are missing
+ * or no SLURM is configured.  A call on a dead controller takes seconds (4
+ * where its port is closed, a multiple of MessageTimeout where it is silent).
+ * Not for threads: stderr is closed for others while the library is asked. */
 #ifndef LAUNCHER_CLUSTER_H
 #define LAUNCHER_CLUSTER_H
 
@@ -33,8 +35,10 @@ struct cluster_job {
     int preempted, timed_out, node_failed;
     int64_t exit_status, exit_signal;
     int64_t restarts;
-    int64_t submit_unix_s, start_unix_s, end_unix_s; /* 0: not known */
-    char reason[CLUSTER_TEXT_BYTES];                 /* why it does not run */
+    /* 0: not known.  submit: of the last requeue; end: of a job that runs, when
+     * its time is over. */
+    int64_t submit_unix_s, start_unix_s, end_unix_s;
+    char reason[CLUSTER_TEXT_BYTES]; /* why it does not run */
     char name[CLUSTER_TEXT_BYTES], comment[CLUSTER_TEXT_BYTES];
     char nodes[4 * CLUSTER_TEXT_BYTES]; /* hostlist; cut if longer */
     char batch_host[HOSTLIST_NAME_BYTES];
@@ -84,22 +88,24 @@ int cluster_has_library(void);
 int cluster_ping(struct cluster *c, struct mup_error *err);
 int cluster_submit(struct cluster *c, const struct cluster_request *request,
                    int64_t *id, struct mup_error *err);
-/* state CLUSTER_NO_JOB if there is none. */
+/* state CLUSTER_NO_JOB if there is none.  Of an array: its task that is most
+ * alive, of ended ones one that failed. */
 int cluster_job(struct cluster *c, int64_t id, struct cluster_job *out,
                 struct mup_error *err);
 /* The newest job of this user with that comment, ended ones only if no other;
  * CLUSTER_NO_JOB if there is none. */
 int cluster_find(struct cluster *c, const char *comment,
                  struct cluster_job *out, struct mup_error *err);
+/* MUP_OK also for one that has ended or is not known. */
 int cluster_cancel(struct cluster *c, int64_t id, struct mup_error *err);
-/* Signal the batch script alone. */
+/* Signal the batch script alone; MUP_USAGE unless it runs. */
 int cluster_signal(struct cluster *c, int64_t id, int number,
                    struct mup_error *err);
 /* The job is killed and waits again under the same id; exclude (may be NULL):
  * nodes that it shall not get then, beside those that were excluded. */
 int cluster_requeue(struct cluster *c, int64_t id, const char *exclude,
                     struct mup_error *err);
-/* takes: free(*out). */
+/* NULL or "": of the default partition.  takes: free(*out). */
 int cluster_nodes(struct cluster *c, const char *partition,
                   struct cluster_node **out, int *n, struct mup_error *err);
 /* "": the default one.  MUP_USAGE, naming those that there are, if missing. */
