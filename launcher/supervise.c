@@ -227,7 +227,8 @@ static char *excluded(const struct supervise *s)
     return text;
 }
 
-/* The scheduler ends us when it takes the job back. */
+/* The scheduler sends SIGTERM when it takes the job back and waits for our end:
+ * the sooner the better. */
 static void ask_for_requeue(struct supervise *s)
 {
     double end_s = clock_s() + (double)job_signal_s(&s->config.slurm);
@@ -238,17 +239,17 @@ static void ask_for_requeue(struct supervise *s)
 
     while (rc == MUP_OK) {
         rc = cluster_requeue(c, s->job, exclude, &err);
-        if (rc == MUP_OK) { /* on its way */
-            sleep(60);
-            rc = mup_fail(&err, MUP_SYSTEM,
-                          "the job was to be queued again and was not ended");
-        } else if (rc == MUP_DEVICE && clock_s() < end_s) {
-            sleep(REQUEUE_RETRY_S);
+        if (rc == MUP_OK)
+            break;
+        if (rc == MUP_DEVICE && clock_s() < end_s) {
+            patience_sleep(REQUEUE_RETRY_S);
             rc = MUP_OK;
         }
     }
+    cluster_close(c);
     free(exclude);
-    supervise_note(s, "%s", err.text);
+    if (rc != MUP_OK)
+        supervise_note(s, "%s", err.text);
 }
 
 static void requeue(struct supervise *s, const struct supervisor_action *a)
