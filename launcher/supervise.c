@@ -15,11 +15,13 @@
 #include "launcher/paths.h"
 #include "launcher/patience.h"
 #include "launcher/stop.h"
+#include "launcher/training.h"
 #include "model/checkpoint_dir.h"
 #include "model/clock.h"
 #include "model/fence.h"
 #include "model/file.h"
 #include "model/node.h"
+#include "model/run_log.h"
 
 #define POLL_MS   50
 #define STATE_S   1.0
@@ -203,7 +205,14 @@ static void clear(struct supervise *s, const struct supervisor_action *a)
 static void log_end(struct supervise *s, int status, const char *text)
 {
     json_t *o = launch_log_new("ended");
+    struct train_result result;
+    char described[256];
 
+    if (status == MUP_OK && run_log_result(s->dir, &result)) {
+        result.wall_s = s->trained_s; /* of all starts */
+        training_describe(&result, described, sizeof(described));
+        text = described;
+    }
     if (o) {
         json_object_set_new(o, "status", json_integer(status));
         json_object_set_new(o, "text", json_string(text));

@@ -84,18 +84,28 @@ static int print_json(const char *dir, const struct train_result *r,
     return json_print(o, err);
 }
 
+void training_describe(const struct train_result *r, char *out, size_t bytes)
+{
+    size_t n = (size_t)snprintf(
+        out, bytes, "trained %s steps, %s tokens in %s: loss %.4f",
+        units_count(r->steps).text, units_count(r->tokens).text,
+        units_seconds(r->wall_s).text, r->loss);
+
+    if (isfinite(r->val_loss) && n < bytes)
+        n += (size_t)snprintf(out + n, bytes - n,
+                              ", validation %.4f nats/token", r->val_loss);
+    if (isfinite(r->val_bpb) && n < bytes)
+        (void)snprintf(out + n, bytes - n, " (%.3f bits/byte)", r->val_bpb);
+}
+
 static void print_text(const char *dir, const struct train_result *r)
 {
-    printf("trained %s steps, %s tokens in %s: loss %.4f",
-           units_count(r->steps).text, units_count(r->tokens).text,
-           units_seconds(r->wall_s).text, r->loss);
-    if (isfinite(r->val_loss))
-        printf(", validation %.4f nats/token", r->val_loss);
-    if (isfinite(r->val_bpb))
-        printf(" (%.3f bits/byte)", r->val_bpb);
-    printf("\nresults in %s (metrics.jsonl, config.yaml, manifest.json, "
+    char text[256];
+
+    training_describe(r, text, sizeof(text));
+    printf("%s\nresults in %s (metrics.jsonl, config.yaml, manifest.json, "
            "checkpoints)\n",
-           dir);
+           text, dir);
 }
 
 /* The answer of a run that came to its end. */
