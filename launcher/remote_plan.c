@@ -165,10 +165,11 @@ static void print_time(const struct dry_run *d)
     const struct slurm_config *s = &d->submit.config->slurm;
     const struct cost *c = &d->cost;
 
-    printf("time     %s a job; %lld s before that the state is saved and the "
-           "job queued again, at most %lld times\n",
-           units_seconds(3600 * c->job_h).text, (long long)job_signal_s(s),
-           (long long)s->requeues);
+    printf(
+        "time     %s a job; %lld s before its end the state is saved and the "
+        "job queued again, at most %lld times\n",
+        units_seconds(3600 * c->job_h).text, (long long)job_signal_s(s),
+        (long long)s->requeues);
     if (c->run_s <= 0) {
         printf("         the run: not known here\n");
         return;

@@ -2,14 +2,17 @@
 # Install the Debian packages that are missing, and say which.  Nothing is done,
 # in a few milliseconds, where all are there.
 #
-#   launcher/setup.sh [build|lint|fuzz ...]     default: build
+#   launcher/setup.sh [build|cluster|lint|fuzz ...]     default: build
 set -euo pipefail
 export LC_ALL=C
 
 build="gcc make pkg-config libyaml-dev libjansson-dev libdnnl-dev
     liblapacke-dev libopenblas-dev libsqlite3-dev libxxhash-dev
-    libopenmpi-dev openmpi-bin
+    libopenmpi-dev openmpi-bin libslurm-dev
     gnuplot-nox fonts-liberation libcmocka-dev"
+# A SLURM of its own for the tests: nothing of it is configured or started.
+cluster="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge
+    libpmix-dev iproute2"
 lint="clang-format clang-tidy cppcheck"
 fuzz="clang libclang-rt-14-dev"
 
@@ -22,9 +25,11 @@ wanted=""
 for set in "${@:-build}"; do
     case $set in
     build) wanted+=" $build" ;;
+    cluster) wanted+=" $cluster" ;;
     lint) wanted+=" $lint" ;;
     fuzz) wanted+=" $fuzz" ;;
-    *) fail "unknown set of packages '$set'; one of build, lint, fuzz" ;;
+    *) fail "unknown set of packages '$set';" \
+        "one of build, cluster, lint, fuzz" ;;
     esac
 done
 read -r -d '' -a wanted <<<"$wanted" || true

@@ -214,9 +214,8 @@ int slurm_parse_refusal(const char *errors, const char *what,
     last_sentence(errors, why, sizeof(why));
     if (contains(errors, none))
         return mup_fail(err, MUP_SYSTEM,
-                        "%s: no SLURM is configured on this machine; set "
-                        "SLURM_CONF to the slurm.conf of your site",
-                        what);
+                        "no SLURM is configured on this machine; set "
+                        "SLURM_CONF to the slurm.conf of your site");
     if (contains(errors, denied))
         return mup_fail(err, MUP_NEGATIVE, "%s: SLURM does not permit it: %s",
                         what, why);

@@ -5,6 +5,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "launcher/cluster.h"
+#include "launcher/command.h"
 #include "launcher/json.h"
 #include "launcher/paths.h"
 #include "launcher/plan.h"
@@ -30,6 +32,11 @@ struct findings {
     struct plan_speed run; /* of the default model at width 64 */
     int gnuplot;
     int mpi, mpirun; /* built in; found */
+    int slurm_library, slurm_tools;
+    int slurm;            /* the status of asking its controller */
+    char slurm_by[16];    /* whom */
+    char slurm_why[1024]; /* why not */
+    int pmix;             /* srun can start ranks over MPI */
 };
 
 /* "model name" of /proc/cpuinfo, "" elsewhere. */
@@ -65,6 +72,39 @@ static void find_backends(struct findings *f)
     }
     if (backend_open("auto", &be, NULL) == MUP_OK)
         snprintf(f->fastest, sizeof(f->fastest), "%s", be.name);
+}
+
+static int srun_has_pmix(void)
+{
+    const char *const words[] = { "srun", "--mpi=list", NULL };
+    struct command list = { words, NULL, NULL, 20 };
+    struct command_answer answer = { 0 };
+    int has;
+
+    if (command_run(&list, &answer, NULL) != MUP_OK)
+        return 0;
+    has = strstr(answer.output, "pmix") || strstr(answer.errors, "pmix");
+    command_answer_clear(&answer);
+    return has;
+}
+
+static void find_slurm(struct findings *f)
+{
+    struct mup_error err = { 0 };
+    struct cluster *c = NULL;
+
+    f->slurm_library = cluster_has_library();
+    f->slurm_tools = path_has_program("sbatch");
+    f->slurm = cluster_open(SLURM_AUTO, &c, &err);
+    if (f->slurm == MUP_OK) {
+        snprintf(f->slurm_by, sizeof(f->slurm_by), "%s", cluster_name(c));
+        f->slurm = cluster_ping(c, &err);
+        cluster_close(c);
+    }
+    if (f->slurm == MUP_OK)
+        f->pmix = srun_has_pmix();
+    else
+        snprintf(f->slurm_why, sizeof(f->slurm_why), "%s", err.text);
 }
 
 static int measure_gemm(struct findings *f, struct mup_error *err)
@@ -126,7 +166,27 @@ static json_t *findings_json(const struct findings *f)
     json_object_set_new(o, "gnuplot", json_boolean(f->gnuplot));
     json_object_set_new(o, "mpi", json_boolean(f->mpi));
     json_object_set_new(o, "mpirun", json_boolean(f->mpirun));
+    json_object_set_new(o, "slurm", json_boolean(f->slurm == MUP_OK));
+    json_object_set_new(o, "slurm_library", json_boolean(f->slurm_library));
+    json_object_set_new(o, "slurm_tools", json_boolean(f->slurm_tools));
+    json_object_set_new(o, "slurm_pmix", json_boolean(f->pmix));
+    if (f->slurm != MUP_OK)
+        json_object_set_new(o, "slurm_error", json_string(f->slurm_why));
     return o;
+}
+
+static void print_slurm(const struct findings *f)
+{
+    printf("slurm     libslurm %s, tools %s; ",
+           f->slurm_library ? "built in" : "not in this build",
+           f->slurm_tools ? "found" : "not on PATH");
+    if (f->slurm != MUP_OK)
+        printf("%s\n", f->slurm_why);
+    else
+        printf("the controller answers to %s, %s\n", f->slurm_by,
+               f->pmix ? "srun has --mpi=pmix"
+                       : "but srun has no --mpi=pmix: ranks over MPI cannot "
+                         "be started under SLURM");
 }
 
 static void print_text(const struct findings *f)
@@ -151,7 +211,8 @@ static void print_text(const struct findings *f)
                ? "yes"
                : "built in, but mpirun is missing: 'launch --local N' cannot "
                  "start ranks (apt-get install openmpi-bin)");
-    printf("cuda, slurm  not in this version\n");
+    print_slurm(f);
+    printf("cuda      not in this version\n");
 }
 
 static int run(const struct args *args, struct mup_error *err)
@@ -172,6 +233,7 @@ static int run(const struct args *args, struct mup_error *err)
     f.mpi = comm_has_mpi();
     f.mpirun = path_has_program("mpirun");
     f.gnuplot = path_has_program("gnuplot");
+    find_slurm(&f);
     rc = measure_gemm(&f, err);
     if (rc == MUP_OK)
         rc = measure_run(&f, err);

@@ -128,6 +128,40 @@ t "a sweep has no ranks" 2 'a trial of a sweep has one rank' \
 t "a dry run trains nothing" 0 'bytes planned' "$m" train $tiny -n -o dry
 t "... and leaves no folder" 1 '' test -e dry
 
+# Without SLURM: neither its tools nor a way to a controller.
+without_slurm() {
+    env -u SLURM_CONF PATH="$work/nothing" "$m" launch $tiny --slurm -n \
+        --slurm.by=tools --recover.exclude_file="$work/ejected.jsonl" "$@"
+}
+ask_for_job() {
+    without_slurm --nodes 4 --spares 1 --slurm.ranks_per_node=2 \
+        --slurm.cpus_per_rank=8 --slurm.gpus_per_node=2 \
+        --slurm.partition=gpu --slurm.exclude='node[8-9]' \
+        --slurm.time_min=240 --slurm.setup="site's.sh" -o "runs/a run" |
+        sed "s,$(readlink -f "$m"),/usr/bin/mutransfer,; s,$work,/home/me,g"
+}
+same "the job that launch --slurm would submit" "$golden/launch-slurm.txt" \
+    ask_for_job
+printf '{"node":"node7","class":"corrupt","reason":"%s","until":%s}\n' \
+    'wrong bits' 99999999999 >ejected.jsonl
+t "a dry run names ejected nodes and why" 0 \
+    'left out: node7, ejected for .* more \(corrupt\): wrong bits' without_slurm
+t "... and does without them" 0 '^#SBATCH --exclude="node7"$' without_slurm
+t "... without a word of the controller" 0 'cluster +no answer' without_slurm
+t "... measured here where there are no GPUs" 0 'measured on this machine' \
+    without_slurm
+t "a dry run of a job speaks JSON" 0 '"until_unix_s": 99999999999' \
+    without_slurm --json
+rm ejected.jsonl
+t "--local and --slurm exclude each other" 2 'choose one' \
+    "$m" launch $tiny --slurm --local 2
+t "--detach needs --slurm" 2 '^mutransfer launch: --detach needs --slurm$' \
+    "$m" launch $tiny --detach
+t "a line break is refused" 2 'slurm.account: .* followed by character 10' \
+    without_slurm --slurm.account="$(printf 'a\nb')"
+t "a job too short to save is refused" 2 'lengthen slurm.time_min' \
+    without_slurm --slurm.time_min=2 --slurm.signal_s=120
+
 # ---- the command line ------------------------------------------------------------
 t "a misspelt verb is corrected" 2 "did you mean 'train'" "$m" trian
 t "an unknown verb points to help" 2 "mutransfer help" "$m" xyzzyxyzzy

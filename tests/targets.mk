@@ -19,7 +19,8 @@ quickstart: setup ## the whole story on a CPU in 5 minutes [CORPUS=FOLDER]
 corpus: all ## prepare the debdoc corpus (67 MB to fetch)
 	@MUTRANSFER=$(BIN) configs/corpus.sh debdoc
 
-test: setup ## build and run all tests
+test: ## build and run all tests
+	@launcher/setup.sh build cluster
 	@$(MAKE) --no-print-directory -j$(shell nproc) build-tests
 	@tests/run.sh $(B) $(TEST_BIN) $(TEST_SH)
 
@@ -32,7 +33,9 @@ test-unit: ## build and run the unit tests alone [T=test_name ...]
 	@$(MAKE) --no-print-directory -j$(shell nproc) build-tests
 	@tests/run.sh $(B) $(if $(T),$(T:%=$(B)/tests/%),$(TEST_BIN))
 
-soak: build-tests ## the long tests: kill loops, statistical coverage
+soak: ## the long tests: kill loops, statistical coverage
+	@launcher/setup.sh build cluster
+	@$(MAKE) --no-print-directory -j$(shell nproc) build-tests
 	@MUTRANSFER_SOAK=1 TEST_TIMEOUT=3600 tests/run.sh $(B) $(TEST_BIN) \
 	    tests/transfer_ranks.sh $(SLURM_SH)
 

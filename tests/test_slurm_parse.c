@@ -335,7 +335,7 @@ static void complaints_have_statuses(void **state)
         { "squeue: error: fetch_config: DNS SRV lookup failed\n"
           "squeue: fatal: Could not establish a configuration source\n",
           MUP_SYSTEM,
-          "cannot x: no SLURM is configured on this machine; set SLURM_CONF "
+          "no SLURM is configured on this machine; set SLURM_CONF "
           "to the slurm.conf of your site" },
         { " \n", MUP_USAGE, "cannot x: SLURM refuses: it does not say why" },
     };

@@ -1,7 +1,7 @@
 /* The client of a run under SLURM, with a controller that does what a test
  * wants: adoption, loss, silence; and the lines that people see. */
 #define _GNU_SOURCE
-#include "folder.inc.h"
+#include "tests/folder.inc.h"
 
 #include <math.h>
 #include <string.h>
