@@ -49,15 +49,14 @@ int journal_append(const char *path, json_t *object, struct mup_error *err)
 
     json_decref(object);
     if (text)
-        line = malloc(n + 2);
+        line = malloc(n + 3);
     if (!line) {
         free(text);
         return mup_fail(err, MUP_SYSTEM, "out of memory for a line of '%s'",
                         path);
     }
-    line[0] = '\n'; /* goes out only after a torn line */
-    memcpy(line + 1, text, n);
-    line[n + 1] = '\n';
+    /* The first newline goes out only after a torn line. */
+    snprintf(line, n + 3, "\n%s\n", text);
     rc = append_text(path, line, n + 2, err);
     free(line);
     free(text);

@@ -1,5 +1,6 @@
 #include "launcher/run_status.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,28 +79,27 @@ static const json_t *newest(const struct run_status *s, const char *name,
 /* ---- nodes --------------------------------------------------------------- */
 
 /* [0, 1, 2, 5] is "0-2,5"; "..." ends a list that is too long. */
-static void put_ranks(const json_t *ranks, char out[48])
+static void put_ranks(const json_t *ranks, char *out, size_t bytes)
 {
+    char text[96] = ""; /* 20 letters, two numbers, "..." */
     size_t n = json_array_size(ranks), used = 0;
 
-    out[0] = '\0';
-    for (size_t i = 0, j; i < n; i = j) {
+    for (size_t i = 0, j; i < n && used <= 20; i = j) {
         long long first = json_integer_value(json_array_get(ranks, i));
+        long long last = first;
 
-        j = i + 1;
-        while (j < n && json_integer_value(json_array_get(ranks, j)) ==
-                            first + (long long)(j - i))
-            j++;
-        if (used > 20) {
-            snprintf(out + used, 48 - used, "...");
-            return;
-        }
-        used += (size_t)snprintf(out + used, 48 - used, "%s%lld",
+        for (j = i + 1; j < n && last < INT_MAX; j++, last++)
+            if (json_integer_value(json_array_get(ranks, j)) != last + 1)
+                break;
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%lld",
                                  used ? "," : "", first);
-        if (j - i > 1)
-            used += (size_t)snprintf(out + used, 48 - used, "-%lld",
-                                     first + (long long)(j - i) - 1);
+        if (last > first)
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "-%lld",
+                                     last);
+        if (used > 20 && j < n)
+            snprintf(text + used, sizeof(text) - used, "...");
     }
+    snprintf(out, bytes, "%s", text);
 }
 
 static struct status_node *add_node(struct run_status *s, const char *name,
@@ -131,7 +131,8 @@ static int add_state_nodes(struct run_status *s)
 
         if (!node)
             return 0;
-        put_ranks(json_object_get(o, "ranks"), node->ranks);
+        put_ranks(json_object_get(o, "ranks"), node->ranks,
+                  sizeof(node->ranks));
         node->step = count(o, "step");
         node->compute_s = number(o, "compute_s");
         snprintf(node->text, sizeof(node->text), "%s", journal_text(o, "text"));

@@ -104,10 +104,8 @@ static void put_job(const struct run_status *s, FILE *out)
         put_row(out, "job", "%s, %s%s%s", job, s->job.state_name,
                 s->job.nodes[0] ? " on " : "", s->job.nodes);
     else if (s->scheduler == SCHEDULER_SILENT)
-        put_row(out, "job",
-                "%s; no answer from the scheduler (%s), so this is "
-                "from the journal",
-                job, s->no_answer);
+        put_row(out, "job", "%s; %s, so this is from the journal", job,
+                s->no_answer);
     else
         put_row(out, "job", "%s", job);
 }

@@ -82,7 +82,7 @@ int sweep_nodes_print(const char *dir, double ask_s, FILE *out,
     run_status_headline(&s, headline, sizeof(headline));
     fprintf(out, "job %lld: %s\n", (long long)s.log.job, headline);
     if (s.scheduler == SCHEDULER_SILENT)
-        fprintf(out, "no answer from the scheduler: %s\n", s.no_answer);
+        fprintf(out, "%s, so this is from the journal\n", s.no_answer);
     run_status_clear(&s);
     workers = sweep_nodes_read(dir);
     json_array_foreach(workers, i, w)

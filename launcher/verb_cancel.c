@@ -147,6 +147,17 @@ static int leave_wish(const char *dir, struct mup_error *err)
     return launch_log_append(dir, event, err);
 }
 
+/* A job that was removed before it began has no supervisor to say so. */
+static int leave_last_word(const char *dir, struct mup_error *err)
+{
+    json_t *event = launch_log_new("ended");
+
+    json_object_set_new(event, "status", json_integer(MUP_STOPPED));
+    json_object_set_new(event, "text",
+                        json_string("cancelled while its job was waiting"));
+    return launch_log_append(dir, event, err);
+}
+
 static int finish_wait(const char *dir, int by, int64_t id,
                        struct mup_error *err)
 {
@@ -203,14 +214,16 @@ static int cancel_job(const char *dir, const struct launch_log *log, int wait,
     if (rc != MUP_OK)
         return rc;
     (void)reach_job(by, log->job, &reach, &why);
-    if (reach == REMOVED)
-        printf("job %lld, which had not begun, was removed\n",
+    if (reach == REMOVED) {
+        printf("job %lld, which was waiting, was removed\n",
                (long long)log->job);
-    if (reach == GONE)
+        return leave_last_word(dir, err);
+    }
+    if (reach == GONE) {
         printf("job %lld of '%s' is over; there is nothing to cancel\n",
                (long long)log->job, dir);
-    if (reach == REMOVED || reach == GONE)
-        return reach == GONE ? MUP_NEGATIVE : MUP_OK;
+        return MUP_NEGATIVE;
+    }
     if (reach == NOT_REACHED)
         rc = rely_on_wish(dir, log, &why, wait ? stderr : stdout, err);
     else if (!wait)

@@ -86,7 +86,7 @@ same "a resolved config parses to itself" resolved.yaml \
 same "a commented config parses to the same" resolved.yaml \
     "$m" show config commented.yaml
 for verb in doctor data plan train sweep coord-check report lint transfer \
-    launch status show rules plot help; do
+    launch status cancel show rules plot help; do
     t "$verb -h answers" 0 "^usage: mutransfer $verb" "$m" $verb -h
 done
 t "the version is printed" 0 '^mutransfer [0-9]' "$m" --version

@@ -142,9 +142,8 @@ static void without_the_controller_the_journal_speaks(void **state)
              "the controller did not answer within 2 s");
     assert_text(&s,
                 "runs/target: starting\n"
-                "  job          41; no answer from the scheduler (the "
-                "controller did not answer within 2 s), so this is from the "
-                "journal\n"
+                "  job          41; the controller did not answer within 2 s, "
+                "so this is from the journal\n"
                 "  incarnation  1; job restarts: 0, incidents: 0\n"
                 "\n"
                 "  node   use       ranks          step  work/step\n"
@@ -351,10 +350,13 @@ static void nonsense_in_the_folder_is_survived(void **state)
                "{\"event\":\"ejected\",\"node\":5,\"until_unix_s\":1e300}\n"
                "{\"event\":\"incident\",\"began_unix_s\":-1e300,\"class\":7}\n"
                "{\"event\":\"incarnation\",\"nodes\":[1,{},\"a\"]}");
-    launch_add(dir, "launch.json",
-               "{\"time\":null,\"step\":1e300,\"steps\":-5,\"loss\":\"x\","
-               "\"nodes\":[1,{\"name\":3,\"ranks\":[\"x\",9223372036854775807,"
-               "1,2,3,5,7,9,11,13,15,17,19,21,23,25]}],\"phase\":[]}");
+    launch_add(
+        dir, "launch.json",
+        "{\"time\":null,\"step\":1e300,\"steps\":-5,\"loss\":\"x\","
+        "\"nodes\":[1,{\"name\":\"b\",\"ranks\":[1,2,3,4,5,6,7,8,9,11,12,"
+        "-9223372036854775807,-9223372036854775806,7]},"
+        "{\"name\":3,\"ranks\":[\"x\",9223372036854775807,"
+        "1,2,3,5,7,9,11,13,15,17,19,21,23,25]}],\"phase\":[]}");
     s = read_at(10);
     text = text_of(&s);
     assert_non_null(strstr(text, "runs/target"));
