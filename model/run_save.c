@@ -207,6 +207,7 @@ static int stands(struct run *r, const struct mup_error *note,
     r->saved_step = r->saving_step;
     r->failed_saves = 0;
     r->saving = RUN_SAVED;
+    run_beat(r, r->phase, 0); /* tells that it stands */
     event = run_log_new_event("checkpoint", r->saved_step);
     if (event) {
         json_object_set_new(event, "stall_s", json_real(stats.last_stall_s));

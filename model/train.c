@@ -367,7 +367,7 @@ static void record_failure(struct run *r, int rc, const struct mup_error *err)
         return;
     json_object_set_new(event, "status", json_integer(rc));
     json_object_set_new(event, "error", json_string(err ? err->text : ""));
-    (void)run_log_event(&r->log, event, NULL);
+    (void)run_event(r, event, NULL);
 }
 
 static int run_open(const struct run_config *config, struct run *r,

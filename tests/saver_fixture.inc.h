@@ -173,7 +173,7 @@ static struct saver_options options_of(const char *dir, int rank, int ranks)
     return o;
 }
 
-static void start_savers(struct team *t, int ranks)
+static inline void start_savers(struct team *t, int ranks)
 {
     struct mup_error err = { 0 };
 
@@ -185,7 +185,7 @@ static void start_savers(struct team *t, int ranks)
     }
 }
 
-static void stop_savers(struct team *t)
+static inline void stop_savers(struct team *t)
 {
     for (int r = 0; r < t->ranks; r++)
         saver_close(t->savers[r]);
@@ -224,7 +224,7 @@ static int save_all(struct team *t, int64_t step, const struct holding *h,
     return end;
 }
 
-static void save_well(struct team *t, int64_t step, struct holding *h)
+static inline void save_well(struct team *t, int64_t step, struct holding *h)
 {
     struct mup_error err = { 0 };
 
