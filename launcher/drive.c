@@ -147,7 +147,6 @@ static int requeue(const struct drive *d, struct mup_error *err)
 static int conclude(struct drive *d, int rc, struct mup_error *err)
 {
     struct mup_error other;
-    const char *text = rc ? err->text : "";
     int told;
 
     if (rc == MUP_STOPPED && d->signal == SIGUSR1 &&
@@ -166,8 +165,7 @@ static int conclude(struct drive *d, int rc, struct mup_error *err)
     } else if (rc == MUP_STOPPED) {
         return rc; /* the scheduler or its user knows what is next */
     }
-    text = rc ? err->text : "all trials have ended";
-    told = tell_end(d, rc, text, &other);
+    told = tell_end(d, rc, rc ? err->text : "all trials have ended", &other);
     if (told != MUP_OK && rc == MUP_OK) {
         *err = other;
         rc = told;
@@ -181,22 +179,23 @@ static int open_drive(struct drive *d, const char *program,
                       struct mup_error *err)
 {
     const char *job = getenv("SLURM_JOB_ID");
+    const char *array = getenv("SLURM_ARRAY_JOB_ID");
     const char *nodelist = getenv("SLURM_JOB_NODELIST");
     char path[1100];
-    int rc = path_join(d->dir, "sweep.yaml", path, sizeof(path), err);
+    int rc;
 
-    if (rc == MUP_OK && (!job || !nodelist))
-        rc = mup_fail(err, MUP_USAGE,
-                      "there is no job of SLURM around us; 'mutransfer sweep "
-                      "--slurm' submits one");
+    if (!job || !nodelist)
+        return mup_fail(err, MUP_USAGE,
+                        "there is no job of SLURM around us; 'mutransfer sweep "
+                        "--slurm' submits one");
+    rc = path_join(d->dir, "sweep.yaml", path, sizeof(path), err);
     if (rc == MUP_OK)
         rc = space_open(path, NULL, 0, &d->space, err);
     if (rc != MUP_OK)
         return rc;
     d->job = strtoll(job, NULL, 10);
-    if (getenv("SLURM_ARRAY_JOB_ID")) /* what the client knows it by */
-        job = getenv("SLURM_ARRAY_JOB_ID");
-    d->journal_job = strtoll(job, NULL, 10);
+    /* What the client knows an array by. */
+    d->journal_job = strtoll(array ? array : job, NULL, 10);
     d->limit_unix_s =
         (int64_t)time(NULL) + (int64_t)(60 * d->space.base.slurm.time_min);
     rc = launch_log_read(d->dir, &d->log, err);
