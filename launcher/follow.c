@@ -104,14 +104,13 @@ static void show(struct follow *f)
     char line[FOLLOW_LINE_BYTES];
     json_t *state = NULL;
 
+    line[0] = 0;
     if (submit_is_fresh(f->s->dir))
         state = launch_state_read(f->s->dir);
     if (state)
         follow_state_line(state, line, sizeof(line));
-    else if (f->waits[0])
+    if (!line[0])
         snprintf(line, sizeof(line), "%s", f->waits);
-    else
-        line[0] = 0;
     json_decref(state);
     if (line[0])
         terminal_progress(f->s->terminal, "%s", line);

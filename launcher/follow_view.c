@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "launcher/journal.h"
+#include "launcher/run_status.h"
 #include "launcher/units.h"
 
 static size_t append(char *out, size_t bytes, size_t at, const char *text)
@@ -41,9 +42,9 @@ static void show_supervisor(const json_t *e, char *out, size_t bytes)
     char nodes[700];
 
     name_nodes(json_object_get(e, "nodes"), nodes, sizeof(nodes));
-    snprintf(out, bytes, "job %lld runs on %s%s",
-             (long long)journal_int(e, "job"), nodes,
-             restart > 0 ? ", queued again before" : "");
+    snprintf(out, bytes, "job %lld runs %son %s",
+             (long long)journal_int(e, "job"), restart > 0 ? "again " : "",
+             nodes);
 }
 
 static void show_preflight(const json_t *e, char *out, size_t bytes)
@@ -93,23 +94,23 @@ static void show_incident(const json_t *e, char *out, size_t bytes)
         { "rendezvous_s", "meet" },       { "load_s", "load" },
         { "first_step_s", "first step" },
     };
-    const char *node = journal_text(e, "node"), *text = journal_text(e, "text");
+    const char *node = journal_text(e, "node");
+    /* Of a planned one the title says it all. */
+    const char *text = journal_int(e, "planned") ? "" : journal_text(e, "text");
     const long long replayed = journal_int(e, "replayed_steps");
     char part[64];
     const char *comma = " (";
     size_t at = (size_t)snprintf(
-        out, bytes, "%s%s%s%s%s: training again after %.1f s",
-        json_is_true(json_object_get(e, "planned")) ? "planned stop"
-                                                    : journal_text(e, "class"),
-        *node ? ", " : "", node, *text ? ", " : "", text,
-        journal_real(e, "total_s"));
+        out, bytes, "%s%s%s%s%s%straining again after %.1f s",
+        status_incident_title(e), *node ? ", " : "", node, *text ? ": " : "",
+        text, *text ? "; " : ": ", journal_real(e, "total_s"));
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         double s = journal_real(e, parts[i].key);
 
         if (s < 0.05)
             continue;
-        snprintf(part, sizeof(part), "%s%s %.1f", comma, parts[i].text, s);
+        snprintf(part, sizeof(part), "%s%s %.1f s", comma, parts[i].text, s);
         at = append(out, bytes, at, part);
         comma = ", ";
     }
@@ -180,14 +181,17 @@ void follow_event_line(const json_t *event, char *out, size_t bytes)
 void follow_state_line(const json_t *state, char *out, size_t bytes)
 {
     const char *phase = journal_text(state, "phase");
-    const double loss = journal_real(state, "loss");
-    const double speed = journal_real(state, "tokens_per_s");
+    /* Of rank 0; it begins with the step. */
+    const char *progress = journal_text(state, "progress");
     const long long number = journal_int(state, "incarnation");
     const json_t *list = json_object_get(state, "nodes"), *node;
     long long training = 0;
     size_t i;
     int n;
 
+    out[0] = 0;
+    if (!strcmp(phase, "ended")) /* the journal tells of that */
+        return;
     if (!strcmp(phase, "sweep")) {
         snprintf(out, bytes, "%s", journal_text(state, "progress"));
         return;
@@ -196,15 +200,12 @@ void follow_state_line(const json_t *state, char *out, size_t bytes)
     {
         training += !strcmp(journal_text(node, "use"), "training");
     }
-    n = snprintf(out, bytes, "step %lld/%lld",
-                 (long long)journal_int(state, "step"),
-                 (long long)journal_int(state, "steps"));
-    if (!strcmp(phase, "training") && speed > 0)
-        n += snprintf(out + n, bytes - (size_t)n, "  loss %.4f  %s  eta %s",
-                      loss, units_si(speed, "tok/s").text,
-                      units_seconds(journal_real(state, "eta_s")).text);
+    if (!strcmp(phase, "training") && *progress)
+        n = snprintf(out, bytes, "%.200s", progress);
     else
-        n += snprintf(out + n, bytes - (size_t)n, "  %.40s", phase);
+        n = snprintf(out, bytes, "step %lld/%lld  %.40s",
+                     (long long)journal_int(state, "step"),
+                     (long long)journal_int(state, "steps"), phase);
     if (training > 0)
         n += snprintf(out + n, bytes - (size_t)n, "  %lld node%s", training,
                       training == 1 ? "" : "s");

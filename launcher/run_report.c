@@ -87,10 +87,9 @@ static json_t *incident_json(const struct source *s, const json_t *e, int k)
 
     snprintf(title, sizeof(title), "%s%s",
              journal_int(e, "planned") ? "planned: " : "",
-             status_class_title(journal_text(e, "class")));
-    snprintf(label, sizeof(label), "%s%s%s",
-             status_class_title(journal_text(e, "class")), *node ? ", " : "",
-             node);
+             status_incident_title(e));
+    snprintf(label, sizeof(label), "%s%s%s", status_incident_title(e),
+             *node ? ", " : "", node);
     json_object_set_new(o, "number", json_integer(k));
     json_object_set_new(o, "time", json_string(status_time(began_s).text));
     json_object_set_new(o, "at_s", json_number(began_s - s->timeline.begin_s));
@@ -388,7 +387,7 @@ static int write_json(const char *out, json_t *root, struct mup_error *err)
         rc = file_replace_open(path, &f, err);
     if (rc != MUP_OK)
         return rc;
-    if (json_dumpf(root, f.out, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) ||
+    if (json_dumpf(root, f.out, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) ||
         fputc('\n', f.out) == EOF) {
         file_replace_abandon(&f);
         return mup_fail(err, MUP_SYSTEM, "cannot write '%s'", path);

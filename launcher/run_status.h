@@ -81,6 +81,9 @@ void run_status_print_incidents(const json_t *events, size_t most, FILE *out);
 /* "a dead node", of failure_name's "node". */
 const char *status_class_title(const char *name);
 
+/* The same of an incident; of the end of a job's time in words of its own. */
+const char *status_incident_title(const json_t *e);
+
 /* "2026-11-28 14:04:39 UTC". */
 struct status_time {
     char text[32];

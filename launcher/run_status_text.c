@@ -223,6 +223,16 @@ const char *status_class_title(const char *name)
     return *name ? name : "cause not known";
 }
 
+const char *status_incident_title(const json_t *e)
+{
+    static const char over[] = "the job's time is over";
+
+    if (journal_int(e, "planned") &&
+        !strncmp(journal_text(e, "text"), over, sizeof(over) - 1))
+        return "the job's time was over";
+    return status_class_title(journal_text(e, "class"));
+}
+
 static void put_incident(const json_t *e, int number, FILE *out)
 {
     const char *node = journal_text(e, "node");
@@ -231,8 +241,8 @@ static void put_incident(const json_t *e, int number, FILE *out)
     fprintf(out, "  %d  %s  %s%s%s%s: %s", number,
             status_time(journal_real(e, "began_unix_s")).text,
             journal_int(e, "planned") ? "planned, " : "",
-            status_class_title(journal_text(e, "class")), *node ? ", " : "",
-            node, units_seconds(journal_real(e, "total_s")).text);
+            status_incident_title(e), *node ? ", " : "", node,
+            units_seconds(journal_real(e, "total_s")).text);
     if (replayed > 0)
         fprintf(out, ", %s step%s repeated", units_count(replayed).text,
                 replayed > 1 ? "s" : "");

@@ -12,6 +12,7 @@
 #include "launcher/address.h"
 #include "launcher/agent.h"
 #include "launcher/job.h"
+#include "launcher/journal.h"
 #include "launcher/paths.h"
 #include "launcher/patience.h"
 #include "launcher/stop.h"
@@ -495,7 +496,9 @@ static void continue_incident(struct supervise *s, const struct launch_log *log)
         if (!strcmp(kind, "requeued") || !strcmp(kind, "wish")) {
             began = json_number_value(json_object_get(event, "time"));
             name = kind;
-            text = "queued again";
+            text = !strcmp(journal_text(event, "wish"), "limit")
+                       ? "the job's time is over"
+                       : "queued again";
             if (json_string_value(json_object_get(event, "text")))
                 text = json_string_value(json_object_get(event, "text"));
         } else if (!strcmp(kind, "supervisor")) {

@@ -143,21 +143,30 @@ static void judge(struct supervise *s, const int *list, int n,
     }
 }
 
-static void log_preflight(struct supervise *s, double now_s)
+static void add_bad(json_t *bad, const char *node, const char *reason)
 {
-    json_t *o = launch_log_new("preflight"), *bad = json_array();
+    json_array_append_new(
+        bad, json_pack("{s:s, s:s}", "node", node, "reason", reason));
+}
+
+/* Of all nodes: those that were lost before, and bad[i] of list[i]. */
+static void log_preflight(struct supervise *s, const int *list, int n,
+                          char (*bad)[PREFLIGHT_TEXT_BYTES], double now_s)
+{
+    json_t *o = launch_log_new("preflight"), *nodes = json_array();
 
     for (int i = 0; i < s->nodes.n; i++)
         if (s->machine.node[i].use >= NODE_LOST)
-            json_array_append_new(bad, json_pack("{s:s, s:s}", "node",
-                                                 s->nodes.name[i], "reason",
-                                                 s->node[i].text));
+            add_bad(nodes, s->nodes.name[i], s->node[i].text);
+    for (int i = 0; i < n; i++)
+        if (bad[i][0])
+            add_bad(nodes, s->nodes.name[list[i]], bad[i]);
     if (o) {
         json_object_set_new(o, "seconds", json_real(now_s - s->check_began_s));
         json_object_set_new(o, "nodes", json_integer(s->nodes.n));
-        json_object_set(o, "bad", bad);
+        json_object_set(o, "bad", nodes);
     }
-    json_decref(bad);
+    json_decref(nodes);
     supervise_log(s, o);
     s->check_began_s = 0;
 }
@@ -218,8 +227,8 @@ static void judge_pairs(struct supervise *s, const int *list, int n,
             memcpy(bad[i], all[list[i]], sizeof(bad[i]));
         s->pairs.round = -1;
         s->pairs.n = 0;
+        log_preflight(s, list, n, bad, now_s); /* what follows starts ranks */
         judge(s, list, n, bad, 1);
-        log_preflight(s, now_s);
     }
     free(all);
     free(bad);

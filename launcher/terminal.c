@@ -56,8 +56,9 @@ void terminal_note(struct terminal *t, const char *format, ...)
 
 void terminal_clear(struct terminal *t)
 {
-    if (t->shown)
-        fputs("\r\033[K", stderr);
+    if (!t->shown)
+        return;
+    fputs("\r\033[K", stderr);
     t->shown = 0;
-    t->next_s = 0;
+    t->next_s = 0; /* again below what is printed now */
 }

@@ -124,7 +124,7 @@ static inline void launch_state(const char *dir, double t)
     launch_add(
         dir, "launch.json",
         "{\"time\":%.3f,\"job\":41,\"phase\":\"training\",\"incarnation\":4,"
-        "\"step\":4400,\"steps\":10000,\"loss\":3.14159,\"tokens_per_s\":21340,"
+        "\"step\":4400,\"steps\":10000,"
         "\"eta_s\":4480,\"progress\":\"\",\"saved_step\":4350,"
         "\"saved_unix_s\":%.3f,\"trained_s\":3400,\"started_unix_s\":"
         "1795860009,\"limit_unix_s\":1795866243,\"nodes\":["

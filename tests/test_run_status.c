@@ -85,6 +85,7 @@ static void a_run_that_trains_tells_all_of_it(void **state)
     launch_begin(dir);
     launch_break(dir);
     launch_state(dir, 3900);
+    launch_metrics(dir, 4400);
     s = with_job(3902, CLUSTER_RUNNING, "RUNNING", "");
     snprintf(s.job.nodes, sizeof(s.job.nodes), "node[1,4-7]");
     assert_text(
@@ -92,7 +93,7 @@ static void a_run_that_trains_tells_all_of_it(void **state)
         "runs/target: training\n"
         "  job          41, RUNNING on node[1,4-7]\n"
         "  step         4,400 of 10,000 (44.0 %)\n"
-        "  loss         3.1416 nats per token\n"
+        "  loss         2.2079 nats per token\n"
         "  speed        21,340 tokens/s\n"
         "  checkpoint   step 4,350, 35 s ago\n"
         "  incarnation  4; job restarts: 1, incidents: 3\n"

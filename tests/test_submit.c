@@ -478,6 +478,9 @@ static void events_are_told_in_a_line(void **state)
     assert_event_line("{\"event\":\"supervisor\",\"job\":7,\"restart\":0,"
                       "\"nodes\":[\"node1\",\"node2\"]}",
                       "job 7 runs on node1, node2");
+    assert_event_line("{\"event\":\"supervisor\",\"job\":7,\"restart\":1,"
+                      "\"nodes\":[\"node1\"]}",
+                      "job 7 runs again on node1");
     assert_event_line("{\"event\":\"preflight\",\"seconds\":1.25,\"nodes\":3,"
                       "\"bad\":[{\"node\":\"node3\",\"reason\":\"slow\"}]}",
                       "checked 3 nodes in 1.2 s: node3: slow");
@@ -492,8 +495,14 @@ static void events_are_told_in_a_line(void **state)
         "\"text\":\"its agent fell silent\",\"total_s\":3.76,"
         "\"detect_s\":3.5,\"fence_s\":0,\"relaunch_s\":0.26,"
         "\"replayed_steps\":4}",
-        "node, node3, its agent fell silent: training again after 3.8 s "
-        "(detect 3.5, start 0.3), 4 steps done again");
+        "a dead node, node3: its agent fell silent; training again after 3.8 s "
+        "(detect 3.5 s, start 0.3 s), 4 steps done again");
+    assert_event_line(
+        "{\"event\":\"incident\",\"class\":\"preempted\",\"node\":\"\","
+        "\"planned\":1,\"text\":\"the job's time is over and the state is "
+        "saved\",\"total_s\":11,\"replace_s\":11}",
+        "the job's time was over: training again after 11.0 s (replace 11.0 "
+        "s)");
     assert_event_line("{\"event\":\"ejected\",\"node\":\"node3\",\"time\":0,"
                       "\"until_unix_s\":86400,\"reason\":\"wrong bits\","
                       "\"drained\":true}",
@@ -510,8 +519,8 @@ static void events_are_told_in_a_line(void **state)
 static void the_state_is_a_progress_line(void **state)
 {
     json_t *o = json_loads("{\"phase\":\"training\",\"incarnation\":3,"
-                           "\"step\":12,\"steps\":100,\"loss\":3.14159,"
-                           "\"tokens_per_s\":2e6,\"eta_s\":200,\"nodes\":["
+                           "\"step\":12,\"steps\":100,\"progress\":\"step "
+                           "11/100  loss 3.1416  eta 3m20s\",\"nodes\":["
                            "{\"use\":\"training\"},{\"use\":\"ready\"},"
                            "{\"use\":\"training\"}]}",
                            0, NULL);
@@ -519,11 +528,14 @@ static void the_state_is_a_progress_line(void **state)
 
     (void)state;
     follow_state_line(o, out, sizeof(out));
-    assert_string_equal(out, "step 12/100  loss 3.1416  2.0 Mtok/s  eta 3m20s  "
-                             "2 nodes  incarnation 3");
+    assert_string_equal(out, "step 11/100  loss 3.1416  eta 3m20s  2 nodes  "
+                             "incarnation 3");
     json_object_set_new(o, "phase", json_string("checking"));
     follow_state_line(o, out, sizeof(out));
     assert_string_equal(out, "step 12/100  checking  2 nodes  incarnation 3");
+    json_object_set_new(o, "phase", json_string("ended"));
+    follow_state_line(o, out, sizeof(out));
+    assert_string_equal(out, "");
     json_decref(o);
 }
 
