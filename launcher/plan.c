@@ -367,10 +367,12 @@ int plan_print_sweep(const struct space *space, int as_json,
     all_bytes = (double)p.widest.peak_bytes * (double)p.workers;
     if (as_json)
         return json_print(sweep_json(&p), err);
-    printf("trials   %lld = %lld configurations x %lld members x %lld seeds, "
-           "%lld at a time",
+    printf("trials   %lld = %lld configuration%s x %lld member%s x %lld "
+           "seed%s, %lld at a time",
            (long long)p.trials, (long long)p.configurations,
-           (long long)p.members, (long long)p.seeds, (long long)p.workers);
+           p.configurations == 1 ? "" : "s", (long long)p.members,
+           p.members == 1 ? "" : "s", (long long)p.seeds,
+           p.seeds == 1 ? "" : "s", (long long)p.workers);
     if (p.trained < p.trials)
         printf("; %lld to train, the others are the same run",
                (long long)p.trained);

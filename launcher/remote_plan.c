@@ -270,7 +270,8 @@ static void print_cluster(const struct dry_run *d)
         printf(", no time limit\n");
 }
 
-/* The keys of the job that somebody has set. */
+/* The keys of the job that somebody has set to something else than their
+ * default: a config that 'transfer' wrote sets all of them. */
 static void visit_keys(const struct run_config *config,
                        void (*visit)(void *context, const char *key,
                                      const char *text),
@@ -288,7 +289,8 @@ static void visit_keys(const struct run_config *config,
 
             snprintf(key, sizeof(key), "%s.%s", s->name, f->key);
             config_text(s, f, config, text, sizeof(text));
-            if (run_config_given(config, key))
+            if (run_config_given(config, key) &&
+                strcmp(text, f->def ? f->def : "") != 0)
                 visit(context, key, text);
         }
     }
@@ -307,8 +309,8 @@ static void print_text(const struct dry_run *d)
     print_cost(d);
     print_nodes(d);
     print_cluster(d);
-    printf("config   %s/launch-config.yaml will hold all keys; of those of the "
-           "job are set:\n",
+    printf("config   %s/launch-config.yaml will hold all keys; those of the "
+           "job that are no defaults:\n",
            d->submit.dir);
     visit_keys(d->submit.config, print_key, NULL);
     printf("script   as sbatch takes it:\n\n%s", d->job.script);

@@ -313,14 +313,17 @@ static json_t *commands_json(const struct source *s)
 
 /* ---- data of the pictures ------------------------------------------------ */
 
-/* Tokens and loss where a step was logged, the first at or after it. */
-static int put_mark(FILE *out, const struct report_series *r, double step)
+/* Tokens and loss where a step was logged, the first at or after it, and the
+ * incident's number. */
+static int put_mark(FILE *out, const struct report_series *r, double step,
+                    size_t number)
 {
     for (int i = 0; i < r->n; i++) {
         if (r->step[i] < step)
             continue;
         report_put_number(out, r->tokens[i], ' ');
-        report_put_number(out, r->loss[i], '\n');
+        report_put_number(out, r->loss[i], ' ');
+        fprintf(out, "%zu\n", number);
         return 1;
     }
     return 0;
@@ -339,10 +342,11 @@ static int write_loss(const struct source *s, const json_t *incidents,
     *marks = 0;
     fprintf(f.out, "# tokens loss val_loss\n");
     report_put_losses(f.out, &s->series);
-    fprintf(f.out, "# tokens loss, where incidents went on from\n");
+    fprintf(f.out, "# tokens loss number, where incidents went on from\n");
     json_array_foreach(incidents, i, o)
     {
-        *marks += put_mark(f.out, &s->series, journal_real(o, "from_step"));
+        *marks +=
+            put_mark(f.out, &s->series, journal_real(o, "from_step"), i + 1);
     }
     return file_replace_commit(&f, err);
 }

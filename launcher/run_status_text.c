@@ -143,7 +143,7 @@ static void put_history(const struct run_status *s, FILE *out)
         put_row(out, "incarnation", "%lld; job restarts: %lld, incidents: %lld",
                 (long long)log->incarnations, (long long)log->restarts,
                 (long long)log->incidents);
-    if (isfinite(goodput))
+    if (isfinite(goodput) && (goodput > 0 || log->ended))
         put_row(out, "goodput", "%s%.1f %% (%s trained in %s)",
                 isfinite(s->silent_since_unix_s) ? "at least " : "",
                 100 * goodput, units_seconds(s->trained_s).text,
@@ -176,15 +176,17 @@ static void put_node(const struct run_status *s, const struct status_node *n,
                      int width, FILE *out)
 {
     const int works = n->ranks[0] != '\0';
-    char line[600], reason[400];
+    char line[600], reason[400], work[32] = "";
     size_t end;
 
+    if (works && n->compute_s < 0.1)
+        snprintf(work, sizeof(work), "%.3g ms", 1e3 * n->compute_s);
+    else if (works && isfinite(n->compute_s))
+        snprintf(work, sizeof(work), "%s", units_seconds(n->compute_s).text);
     put_reason(s, n, reason, sizeof(reason));
     snprintf(line, sizeof(line), "  %-*s  %-8s  %-8s  %9s  %9s  %s", width,
              n->name, n->use, n->ranks,
-             works && n->step >= 0 ? units_count(n->step).text : "",
-             works && isfinite(n->compute_s) ? units_seconds(n->compute_s).text
-                                             : "",
+             works && n->step >= 0 ? units_count(n->step).text : "", work,
              reason);
     for (end = strlen(line); end > 0 && line[end - 1] == ' '; end--)
         ;

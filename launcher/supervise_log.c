@@ -100,8 +100,10 @@ void supervise_write_state(struct supervise *s, double now_s)
     json_object_set_new(o, "best_step", json_integer(s->best_step));
     json_object_set_new(o, "steps", json_integer(steps));
     json_object_set_new(o, "progress", json_string(s->ranks.progress));
-    json_object_set_new(o, "eta_s",
-                        json_real(per_step_s * (double)(steps - s->last_step)));
+    json_object_set_new(
+        o, "eta_s",
+        per_step_s > 0 ? json_real(per_step_s * (double)(steps - s->last_step))
+                       : json_null());
     json_object_set_new(o, "saved_step", json_integer(s->saved_step));
     json_object_set_new(o, "saved_unix_s", json_real(s->saved_unix_s));
     json_object_set_new(o, "trained_s", json_real(s->trained_s));

@@ -5,6 +5,9 @@
 
 #include "plots/render.h"
 
+/* As many incidents are shown, the newest. */
+#define MAX_BARS 24
+
 /* ---- loss ----------------------------------------------------------------
  */
 
@@ -13,7 +16,7 @@ int script_run_loss(const json_t *report, int terminal, FILE *out,
 {
     const int dumb = terminal == PLOT_DUMB;
     const json_t *run = json_object_get(report, "run");
-    const int marks = json_value(run, "marked_incidents") > 0;
+    const double marks = json_value(run, "marked_incidents");
 
     if (!(json_value(run, "logged_steps") > 0))
         return script_no_data("the loss; no step was logged yet", err);
@@ -24,7 +27,8 @@ int script_run_loss(const json_t *report, int terminal, FILE *out,
             "set yrange [STATS_min * 0.97 : STATS_max * 1.03]\n"
             "set logscale y\n"
             "set ytics (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12)\n"
-            "set xlabel 'tokens'\nset format x '%%.0s%%c'\n");
+            "set xlabel 'tokens'\nset format x '%%.0s%%c'\n"
+            "set autoscale xfixmax\n");
     if (dumb) {
         fprintf(out, "unset key\nplot 'loss.dat' index 0 using 1:2 with "
                      "lines\n");
@@ -37,9 +41,13 @@ int script_run_loss(const json_t *report, int terminal, FILE *out,
             "'#33638d' title 'training', \\\n"
             "  '' index 0 using 1:3 with points pt 7 ps 0.6 lc rgb '#222222' "
             "title 'validation'");
-    if (marks)
+    if (marks > 0)
         fprintf(out, ", \\\n  '' index 1 using 1:2 with points pt 11 ps 1.1 lc "
                      "rgb '#b3263a' title 'went on after an incident'");
+    if (marks > 0 && marks <= MAX_BARS)
+        fprintf(out, ", \\\n  '' index 1 using 1:2:(sprintf('%%d', int($3))) "
+                     "with labels offset 0,0.9 tc rgb '#b3263a' font ',12' "
+                     "notitle");
     fputc('\n', out);
     return MUP_OK;
 }
@@ -48,8 +56,6 @@ int script_run_loss(const json_t *report, int terminal, FILE *out,
  */
 
 #define WIDTH 900
-/* As many bars are shown, the newest. */
-#define MAX_BARS 24
 
 /* The parts, in the order of the columns of incidents.dat from the fourth. */
 static const struct {
