@@ -28,6 +28,8 @@
 #define JOURNAL_S 2.0
 /* Between two attempts at a controller that does not answer. */
 #define REQUEUE_RETRY_S 5
+/* What was put down is on the disk by then, or the disk is broken. */
+#define WRITE_S 30.0
 /* Of the time before the job's end, kept for the queue's business. */
 #define STOP_MARGIN 0.25
 
@@ -91,6 +93,16 @@ static void look_for_wishes(struct supervise *s, double now_s)
 
 /* --- actions --- */
 
+/* In a child: what the supervisor closes must be closed. */
+static void leave_connections(struct supervise *s)
+{
+    roster_close(&s->agents);
+    if (s->ranks.open)
+        roster_close(&s->ranks.roster);
+    close(s->scribe.fd);
+    s->scribe.fd = -1; /* lines of ours are written at once */
+}
+
 /* The scheduler may take its time or be down: a child asks it. */
 static void drain(struct supervise *s, const char *node, json_t *event,
                   const char *reason)
@@ -108,6 +120,7 @@ static void drain(struct supervise *s, const char *node, json_t *event,
         supervise_log(s, event);
         return;
     }
+    leave_connections(s);
     drained = cluster_open(s->config.slurm.by, &c, NULL) == MUP_OK &&
               cluster_drain(c, node, reason, NULL) == MUP_OK;
     if (event)
@@ -280,6 +293,7 @@ static void requeue(struct supervise *s, const struct supervisor_action *a)
     supervise_write_state(s, clock_s());
     supervise_close_ranks(s);
     supervise_close_agents(s);
+    scribe_close(&s->scribe, WRITE_S);
     /* Whoever takes the nodes decides whether the job comes back. */
     if (s->machine.wish != WISH_PREEMPT)
         ask_for_requeue(s);
@@ -428,6 +442,7 @@ static int loop(struct supervise *s, struct mup_error *err)
         reap_children(s);
         look_for_wishes(s, now_s);
         roster_alive(&s->agents);
+        scribe_flush(&s->scribe);
         supervise_watch_nodes(s, now_s);
         supervise_watch_ranks(s, now_s);
         tick.now_s = now_s;
@@ -641,6 +656,8 @@ static int open_all(struct supervise *s, struct mup_error *err)
     snprintf(path, sizeof(path), "%s/log", s->dir);
     if (!rc)
         rc = file_append_open(path, 0, &s->log, err);
+    if (!rc)
+        rc = scribe_open(s->dir, &s->scribe, err);
     log_supervisor(s);
     if (!rc)
         outwait_lease(s);
@@ -654,6 +671,7 @@ int supervise_run(const struct args *args, const char *dir,
         .args = args,
         .dir = dir,
         .log = -1,
+        .scribe = { .fd = -1, .dir = dir },
         .agents = { .listen = -1 },
         .agent_step = { .err = -1 },
         .ranks = { .step = { .err = -1 } },
@@ -669,6 +687,7 @@ int supervise_run(const struct args *args, const char *dir,
         rc = loop(&s, err);
     supervise_close_ranks(&s);
     supervise_close_agents(&s);
+    scribe_close(&s.scribe, WRITE_S);
     reap_children(&s);
     supervisor_clear(&s.machine);
     hostlist_clear(&s.nodes);

@@ -12,6 +12,7 @@
 #include "launcher/launch_log.h"
 #include "launcher/preflight.h"
 #include "launcher/roster.h"
+#include "launcher/scribe.h"
 #include "launcher/step.h"
 #include "launcher/supervisor.h"
 
@@ -96,8 +97,9 @@ struct supervise {
     struct supervise_ranks ranks;
     struct incident incident;
     double began_s; /* last sign of life of what fails now; 0: not known */
-    int log;        /* DIR/log */
-    int children;   /* draining in the background */
+    struct scribe scribe;
+    int log;      /* DIR/log */
+    int children; /* draining in the background */
     int64_t best_step, last_step;
     int64_t saved_step;
     double saved_unix_s, trained_s, step_s; /* clock of the last step */

@@ -1,0 +1,139 @@
+#include "launcher/scribe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "launcher/launch_log.h"
+#include "model/clock.h"
+
+/* A disk that takes nothing for so long will not take more. */
+#define QUEUE_MAX ((size_t)64 << 20)
+
+static int write_down(const char *dir, int kind, json_t *object,
+                      struct mup_error *err)
+{
+    return kind == SCRIBE_STATE ? launch_state_write(dir, object, err)
+                                : launch_log_append(dir, object, err);
+}
+
+/* The child: until the pipe is closed. */
+static void serve(const char *dir, int fd)
+{
+    FILE *in = fdopen(fd, "r");
+    struct mup_error err;
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+
+    while (in && (n = getline(&line, &room, in)) > 1) {
+        err.text[0] = '\0';
+        if (write_down(dir, line[0],
+                       json_loadb(line + 1, (size_t)n - 1, 0, NULL), &err) &&
+            line[0] == SCRIBE_EVENT)
+            fprintf(stderr, "%s\n", err.text);
+    }
+    _exit(0);
+}
+
+int scribe_open(const char *dir, struct scribe *out, struct mup_error *err)
+{
+    struct scribe s = { .fd = -1, .dir = dir };
+    int fd[2];
+
+    if (pipe(fd) != 0)
+        return mup_fail(err, MUP_SYSTEM, "cannot make a pipe: %s",
+                        strerror(errno));
+    (void)fcntl(fd[0], F_SETFD, FD_CLOEXEC);
+    (void)fcntl(fd[1], F_SETFD, FD_CLOEXEC);
+    s.pid = fork();
+    if (s.pid == 0) {
+        close(fd[1]);
+        /* It ends when the supervisor has, and not by the job's signals. */
+        (void)setpgid(0, 0);
+        serve(dir, fd[0]);
+    }
+    close(fd[0]);
+    if (s.pid < 0) {
+        close(fd[1]);
+        return mup_fail(err, MUP_SYSTEM, "cannot start a process: %s",
+                        strerror(errno));
+    }
+    (void)fcntl(fd[1], F_SETFL, O_NONBLOCK);
+    s.fd = fd[1];
+    *out = s;
+    return MUP_OK;
+}
+
+void scribe_flush(struct scribe *s)
+{
+    ssize_t n = 1;
+
+    while (s->fd >= 0 && s->n && n > 0) {
+        n = write(s->fd, s->queue, s->n);
+        if (n < 0 && errno == EINTR) {
+            n = 1;
+            continue;
+        }
+        if (n > 0) {
+            s->n -= (size_t)n;
+            memmove(s->queue, s->queue + n, s->n);
+        }
+    }
+}
+
+int scribe_put(struct scribe *s, int kind, json_t *object,
+               struct mup_error *err)
+{
+    char *text, *larger;
+    size_t bytes;
+
+    if (s->fd < 0 || !object)
+        return write_down(s->dir, kind, object, err);
+    text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    bytes = text ? strlen(text) + 2 : 0;
+    larger = text && s->n + bytes < QUEUE_MAX ? realloc(s->queue, s->n + bytes)
+                                              : NULL;
+    if (!larger) {
+        free(text);
+        return mup_fail(err, MUP_SYSTEM,
+                        "out of memory for what is to be written to '%s'",
+                        s->dir);
+    }
+    s->queue = larger;
+    s->queue[s->n] = (char)kind;
+    memcpy(s->queue + s->n + 1, text, bytes - 2);
+    s->queue[s->n + bytes - 1] = '\n';
+    s->n += bytes;
+    free(text);
+    scribe_flush(s);
+    return MUP_OK;
+}
+
+void scribe_close(struct scribe *s, double seconds)
+{
+    const double end_s = clock_s() + seconds;
+    struct pollfd fd = { s->fd, POLLOUT, 0 };
+    pid_t pid = 0;
+
+    while (s->fd >= 0 && s->n && clock_s() < end_s) {
+        (void)poll(&fd, 1, 100);
+        scribe_flush(s);
+    }
+    if (s->fd >= 0)
+        close(s->fd);
+    while (s->pid > 0 && pid == 0 && clock_s() < end_s) {
+        pid = waitpid(s->pid, NULL, WNOHANG);
+        if (pid == 0)
+            (void)poll(NULL, 0, 10);
+    }
+    free(s->queue);
+    *s = (struct scribe){ .fd = -1, .dir = s->dir };
+}
