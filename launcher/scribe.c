@@ -15,6 +15,8 @@
 
 /* A disk that takes nothing for so long will not take more. */
 #define QUEUE_MAX ((size_t)64 << 20)
+/* Between two looks at the journal. */
+#define LOOK_MS 2000
 
 static int write_down(const char *dir, int kind, json_t *object,
                       struct mup_error *err)
@@ -23,21 +25,82 @@ static int write_down(const char *dir, int kind, json_t *object,
                                 : launch_log_append(dir, object, err);
 }
 
-/* The child: until the pipe is closed. */
-static void serve(const char *dir, int fd)
-{
-    FILE *in = fdopen(fd, "r");
-    struct mup_error err;
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t n;
+/* The child's state. */
+struct desk {
+    const char *dir;
+    int fd, told;
+    char *text;
+    size_t n, room;
+};
 
-    while (in && (n = getline(&line, &room, in)) > 1) {
+/* Whole lines of what has come. */
+static void write_lines(struct desk *d)
+{
+    char *line = d->text, *end;
+    struct mup_error err;
+
+    while ((end = memchr(line, '\n', d->n - (size_t)(line - d->text)))) {
+        json_t *object =
+            json_loadb(line + 1, (size_t)(end - line) - 1, 0, NULL);
+
         err.text[0] = '\0';
-        if (write_down(dir, line[0],
-                       json_loadb(line + 1, (size_t)n - 1, 0, NULL), &err) &&
+        if (write_down(d->dir, line[0], object, &err) &&
             line[0] == SCRIBE_EVENT)
             fprintf(stderr, "%s\n", err.text);
+        line = end + 1;
+    }
+    d->n -= (size_t)(line - d->text);
+    memmove(d->text, line, d->n);
+}
+
+/* 0 at the end of the pipe. */
+static int take(struct desk *d)
+{
+    char *larger = NULL;
+    ssize_t n;
+
+    if (d->room - d->n < 4096)
+        larger = realloc(d->text, d->room + 65536);
+    if (larger) {
+        d->text = larger;
+        d->room += 65536;
+    }
+    do
+        n = read(d->fd, d->text + d->n, d->room - d->n);
+    while (n < 0 && errno == EINTR);
+    if (n <= 0)
+        return 0;
+    d->n += (size_t)n;
+    write_lines(d);
+    return 1;
+}
+
+static void look_for_cancel(struct desk *d)
+{
+    struct launch_log log;
+
+    if (d->told || launch_log_read(d->dir, &log, NULL) != MUP_OK)
+        return;
+    d->told = log.cancelled;
+    launch_log_clear(&log);
+    if (d->told)
+        (void)kill(getppid(), SIGTERM);
+}
+
+static void serve(const char *dir, int fd)
+{
+    struct desk d = { .dir = dir, .fd = fd };
+    struct pollfd in = { fd, POLLIN, 0 };
+    double looked_s = clock_s();
+    int open = 1;
+
+    while (open) {
+        if (poll(&in, 1, LOOK_MS) > 0)
+            open = take(&d);
+        if (open && clock_s() - looked_s > 1e-3 * LOOK_MS) {
+            look_for_cancel(&d);
+            looked_s = clock_s();
+        }
     }
     _exit(0);
 }

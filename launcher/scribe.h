@@ -1,6 +1,9 @@
 /* What the supervisor writes down, written by a child process: a shared disk
  * may take seconds for a line, and ranks whose supervisor is silent for as long
- * end themselves.  Lines are written in the order in which they were put. */
+ * end themselves.  Lines are written in the order in which they were put.
+ *
+ * The child reads, too: when somebody has asked in the journal to cancel the
+ * run, it sends SIGTERM to its parent. */
 #ifndef LAUNCHER_SCRIBE_H
 #define LAUNCHER_SCRIBE_H
 

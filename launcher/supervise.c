@@ -23,9 +23,8 @@
 #include "model/node.h"
 #include "model/run_log.h"
 
-#define POLL_MS   50
-#define STATE_S   1.0
-#define JOURNAL_S 2.0
+#define POLL_MS 50
+#define STATE_S 1.0
 /* Between two attempts at a controller that does not answer. */
 #define REQUEUE_RETRY_S 5
 /* What was put down is on the disk by then, or the disk is broken. */
@@ -75,7 +74,7 @@ static int is_cancelled(struct supervise *s)
     return cancelled;
 }
 
-static void look_for_wishes(struct supervise *s, double now_s)
+static void look_for_wishes(struct supervise *s)
 {
     if (stop_count() != s->signals) {
         s->signals = stop_count();
@@ -83,11 +82,6 @@ static void look_for_wishes(struct supervise *s, double now_s)
             wish(s, WISH_LIMIT);
         else
             wish(s, is_cancelled(s) ? WISH_CANCEL : WISH_PREEMPT);
-    }
-    if (now_s - s->journal_s > JOURNAL_S) {
-        s->journal_s = now_s;
-        if (s->machine.wish != WISH_CANCEL && is_cancelled(s))
-            wish(s, WISH_CANCEL);
     }
 }
 
@@ -423,6 +417,29 @@ static void reap_children(struct supervise *s)
     }
 }
 
+/* Ranks and agents have not heard of us for so long that they have ended: no
+ * node is to blame for what they seem to have done. */
+static void check_own_silence(struct supervise *s)
+{
+    double now_s = clock_s(), silent_s = now_s - s->loop_s;
+    struct supervisor_action a = { .kind = ACTION_REQUEUE };
+
+    if (s->loop_s > 0 && silent_s > s->config.recover.lease_s) {
+        snprintf(a.text, sizeof(a.text),
+                 "the supervisor itself stood still for %.1f s, longer than "
+                 "recover.lease_s",
+                 silent_s);
+        if (s->machine.requeues > 0)
+            requeue(s, &a);
+        else {
+            a.status = MUP_DEVICE;
+            a.kind = ACTION_END;
+            act(s, &a);
+        }
+    }
+    s->loop_s = now_s;
+}
+
 static int loop(struct supervise *s, struct mup_error *err)
 {
     const size_t ranks =
@@ -436,11 +453,14 @@ static int loop(struct supervise *s, struct mup_error *err)
     while (!s->ended) {
         double now_s;
 
+        check_own_silence(s);
+        if (s->ended)
+            break;
         serve(s, fds);
         now_s = clock_s();
         step_read(&s->agent_step, take_agent_line, s);
         reap_children(s);
-        look_for_wishes(s, now_s);
+        look_for_wishes(s);
         roster_alive(&s->agents);
         scribe_flush(&s->scribe);
         supervise_watch_nodes(s, now_s);

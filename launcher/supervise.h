@@ -104,8 +104,8 @@ struct supervise {
     int64_t saved_step;
     double saved_unix_s, trained_s, step_s; /* clock of the last step */
     double tokens_per_s;
-    double state_s, journal_s; /* clock of the last write, read */
-    double first_unix_s;       /* of the run's first supervisor */
+    double state_s, loop_s; /* clock of the last write, of the last round */
+    double first_unix_s;    /* of the run's first supervisor */
     int ended, status;
     struct mup_error end; /* its sentence */
 };
