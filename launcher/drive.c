@@ -110,6 +110,19 @@ static void show_note(void *context, const char *sentence)
     (void)launch_log_append(d->dir, e, NULL);
 }
 
+/* Has somebody asked in the journal to cancel? */
+static int is_cancelled(const struct drive *d)
+{
+    struct launch_log log;
+    int cancelled;
+
+    if (launch_log_read(d->dir, &log, NULL) != MUP_OK)
+        return 0;
+    cancelled = log.cancelled;
+    launch_log_clear(&log);
+    return cancelled;
+}
+
 static int should_stop(void *context)
 {
     struct drive *d = context;
@@ -121,7 +134,10 @@ static int should_stop(void *context)
         d->signal = number;
         json_object_set_new(
             e, "wish", json_string(number == SIGUSR1 ? "limit" : "preempt"));
-        (void)launch_log_append(d->dir, e, NULL);
+        if (is_cancelled(d)) /* it says so */
+            json_decref(e);
+        else
+            (void)launch_log_append(d->dir, e, NULL);
     }
     return d->signal;
 }
@@ -167,7 +183,7 @@ static int conclude(struct drive *d, int rc, struct mup_error *err)
                       "%lld times already (slurm.requeues); the same command "
                       "goes on",
                       (long long)d->log.requeues);
-    } else if (rc == MUP_STOPPED) {
+    } else if (rc == MUP_STOPPED && !is_cancelled(d)) {
         return rc; /* the scheduler or its user knows what is next */
     }
     told = tell_end(d, rc, rc ? err->text : "all trials have ended", &other);

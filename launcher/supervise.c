@@ -12,6 +12,7 @@
 
 #include "launcher/address.h"
 #include "launcher/agent.h"
+#include "launcher/eject.h"
 #include "launcher/job.h"
 #include "launcher/node_filter.h"
 #include "launcher/paths.h"
@@ -30,7 +31,8 @@
 /* Between two attempts at a controller that does not answer. */
 #define REQUEUE_RETRY_S 5
 /* What was put down is on the disk by then, or the disk is broken. */
-#define WRITE_S 30.0
+#define WRITE_S    30.0
+#define CHILDREN_S 10.0
 /* Of the time before the job's end, kept for the queue's business. */
 #define STOP_MARGIN 0.25
 
@@ -99,67 +101,34 @@ static void leave_connections(struct supervise *s)
     s->scribe.fd = -1; /* lines of ours are written at once */
 }
 
-/* The scheduler may take its time or be down: a child asks it. */
-static void drain(struct supervise *s, const char *node, json_t *event,
-                  const char *reason)
-{
-    struct cluster *c = NULL;
-    pid_t pid = fork();
-    int drained;
-
-    if (pid > 0) {
-        s->children++;
-        json_decref(event);
-        return;
-    }
-    if (pid < 0) {
-        supervise_log(s, event);
-        return;
-    }
-    leave_connections(s);
-    drained = cluster_open(s->config.slurm.by, &c, NULL) == MUP_OK &&
-              cluster_drain(c, node, reason, NULL) == MUP_OK;
-    if (event)
-        json_object_set_new(event, "drained", json_boolean(drained));
-    supervise_log(s, event);
-    _exit(0);
-}
-
 static void eject(struct supervise *s, const struct supervisor_action *a)
 {
-    struct ejected_node entry = { .time_unix_s = (int64_t)time(NULL) };
-    char reason[CLUSTER_TEXT_BYTES];
-    struct mup_error err = { 0 };
-    json_t *o = launch_log_new("ejected");
+    const char *name = s->nodes.name[a->node];
+    const struct eject e = { .dir = s->dir,
+                             .run = s->uuid,
+                             .node = name,
+                             .class = a->class,
+                             .reason = a->text,
+                             .config = &s->config };
+    pid_t pid;
 
-    entry.until_unix_s =
-        entry.time_unix_s + (int64_t)(s->config.recover.eject_h * 3600);
-    snprintf(entry.name, sizeof(entry.name), "%s", s->nodes.name[a->node]);
-    snprintf(entry.class, sizeof(entry.class), "%s", failure_name(a->class));
-    snprintf(entry.reason, sizeof(entry.reason), "%.250s", a->text);
-    snprintf(entry.run, sizeof(entry.run), "%s", s->uuid);
     snprintf(s->node[a->node].text, sizeof(s->node[a->node].text), "%s",
              a->text);
     /* More than may be: the fault is elsewhere, and the list is for all. */
     if (s->machine.ejected > s->machine.options.may_eject) {
-        supervise_note(s, "%s would be ejected, too: %s", entry.name, a->text);
-        json_decref(o);
+        supervise_note(s, "%s would be ejected, too: %s", name, a->text);
         return;
     }
-    if (ejected_add(s->exclude_path, &entry, &err) != MUP_OK)
-        supervise_note(s, "%s", err.text);
-    supervise_note(s, "%s is ejected for %.3g h: %s", entry.name,
+    supervise_note(s, "%s is ejected for %.3g h: %s", name,
                    s->config.recover.eject_h, a->text);
-    snprintf(reason, sizeof(reason), "mutransfer: %.200s", a->text);
-    if (o) {
-        json_object_set_new(o, "node", json_string(entry.name));
-        json_object_set_new(o, "class", json_string(entry.class));
-        json_object_set_new(o, "reason", json_string(entry.reason));
-        json_object_set_new(o, "until_unix_s",
-                            json_integer(entry.until_unix_s));
-        json_object_set_new(o, "drained", json_false());
-    }
-    drain(s, entry.name, o, reason);
+    /* The disk or the scheduler may take their time: a child asks them. */
+    pid = fork();
+    s->children += pid > 0;
+    if (pid != 0)
+        return;
+    leave_connections(s);
+    eject_node(&e);
+    _exit(0);
 }
 
 static void start_ranks(struct supervise *s, const struct supervisor_action *a)
@@ -174,7 +143,7 @@ static void start_ranks(struct supervise *s, const struct supervisor_action *a)
     };
 
     supervise_note(
-        s, "starting %d ranks on %d nodes (start %" PRId64 ")",
+        s, "starting %d ranks on %d nodes (incarnation %" PRId64 ")",
         (int)(s->config.slurm.nodes * s->config.slurm.ranks_per_node),
         (int)s->config.slurm.nodes, a->incarnation);
     e.status = supervise_start_ranks(s, a->incarnation, &err);
@@ -467,10 +436,20 @@ static void reap_children(struct supervise *s)
     (void)step_reap(&s->agent_step);
     if (s->ranks.open)
         (void)step_reap(&s->ranks.step);
-    for (; s->children > 0; s->children--) {
-        /* steps have process groups of their own, so these are the others */
-        if (waitpid(0, NULL, s->ended ? 0 : WNOHANG) <= 0)
-            break;
+    /* steps have process groups of their own, so these are the others */
+    while (s->children > 0 && waitpid(0, NULL, WNOHANG) > 0)
+        s->children--;
+}
+
+/* What they have begun stands soon; a scheduler that is down is not waited for.
+ */
+static void await_children(struct supervise *s)
+{
+    double end_s = clock_s() + CHILDREN_S;
+
+    while (s->children > 0 && clock_s() < end_s) {
+        reap_children(s);
+        patience_sleep(0.05);
     }
 }
 
@@ -653,7 +632,8 @@ static int count_ejected(struct supervise *s)
 
     if (ejected_read(s->exclude_path, (int64_t)time(NULL), &list, NULL) ==
         MUP_OK)
-        n = list.n;
+        for (int i = 0; i < list.n; i++)
+            n += !strcmp(list.node[i].run, s->uuid);
     ejected_clear(&list);
     return n;
 }
@@ -683,7 +663,7 @@ static int init_machine(struct supervise *s, const struct launch_log *log,
         .attempts = (int)c->attempts,
         .progress = c->progress,
         .strikes = (int)c->strikes,
-        .check_s = 60 + c->preflight_s + 30,
+        .check_s = 90 + s->nodes.n + c->preflight_s,
         .setup_s = c->setup_s,
         .stop_s = signal_s * (1 - STOP_MARGIN),
         .tries = log->tries,
@@ -694,7 +674,7 @@ static int init_machine(struct supervise *s, const struct launch_log *log,
 
     if (!c->max_ejected && most < 2)
         most = 2;
-    /* the list holds those of earlier jobs and other runs too */
+    /* those of earlier jobs of this run count, too */
     o.may_eject = most - count_ejected(s);
     if (o.may_eject < 0)
         o.may_eject = 0;
@@ -703,18 +683,12 @@ static int init_machine(struct supervise *s, const struct launch_log *log,
     return rc ? rc : supervisor_init(&o, clock_s(), &s->machine, err);
 }
 
-/* Ranks of an earlier job whose supervisor died a moment ago may live for their
- * lease; by its own last word, and at most once the lease. */
-static void outwait_lease(struct supervise *s)
+/* Ranks of an earlier job whose supervisor died without a word may live for
+ * their lease.  Since when is not asked: clocks of hosts differ. */
+static void outwait_lease(const struct supervise *s)
 {
-    const double lease_s = s->config.recover.lease_s;
-    json_t *state = launch_state_read(s->dir);
-    double at = json_number_value(json_object_get(state, "time"));
-    double left_s = at + lease_s - supervise_unix_s();
-
-    json_decref(state);
-    if (at > 0 && left_s > 0)
-        patience_sleep(left_s < lease_s ? left_s : lease_s);
+    if (s->incident.open && !s->incident.planned)
+        patience_sleep(s->config.recover.lease_s);
 }
 
 static int open_all(struct supervise *s, struct mup_error *err)
@@ -791,7 +765,7 @@ int supervise_run(const struct args *args, const char *dir,
     supervise_close_ranks(&s);
     supervise_close_agents(&s);
     scribe_close(&s.scribe, WRITE_S);
-    reap_children(&s);
+    await_children(&s);
     if (s.gives_back)
         give_back(&s);
     supervisor_clear(&s.machine);

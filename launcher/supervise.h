@@ -30,6 +30,7 @@ enum check_state {
 struct supervise_node {
     int check; /* enum check_state */
     double asked_s, skew_s;
+    int again; /* that it was asked more than once */
     struct preflight_result result;
     int cleared;   /* no rank lives there, as its agent says */
     int lost;      /* its agent is gone or silent */
@@ -43,7 +44,8 @@ struct supervise_node {
 struct supervise_pairs {
     int round, rounds; /* round -1: not begun */
     double since_s;
-    int n; /* pairs measured */
+    int again; /* rounds were added */
+    int n;     /* pairs measured */
     struct preflight_pair *pair;
 };
 
@@ -108,6 +110,7 @@ struct supervise {
     int64_t best_step, last_step;
     int64_t saved_step;
     double saved_unix_s, trained_s, step_s; /* clock of the last step */
+    double each_s;                          /* seconds of a step, of late */
     double state_s, loop_s; /* clock of the last write, of the last round */
     double first_unix_s;    /* of the run's first supervisor */
     int64_t raised;         /* the incarnation that we made the newest */

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "launcher/json.h"
 #include "launcher/supervise.h"
 #include "model/clock.h"
 
@@ -82,7 +83,10 @@ static json_t *node_json(const struct supervise *s, int node)
 void supervise_write_state(struct supervise *s, double now_s)
 {
     const int64_t steps = s->config.train.steps;
+    const double tokens = (double)(s->config.train.batch * s->config.model.seq);
     json_t *o = json_object(), *nodes = json_array();
+    const char *loss;
+    double value;
     double per_step_s =
         s->best_step > 0 ? s->trained_s / (double)s->best_step : 0;
 
@@ -102,6 +106,11 @@ void supervise_write_state(struct supervise *s, double now_s)
     json_object_set_new(o, "progress", json_string(s->ranks.progress));
     json_object_set_new(o, "eta_s",
                         json_real(per_step_s * (double)(steps - s->last_step)));
+    loss = strstr(s->ranks.progress, "loss ");
+    if (loss && sscanf(loss, "loss %lf", &value) == 1)
+        json_object_set_new(o, "loss", json_number(value));
+    if (s->each_s > 0)
+        json_object_set_new(o, "tokens_per_s", json_number(tokens / s->each_s));
     json_object_set_new(o, "saved_step", json_integer(s->saved_step));
     json_object_set_new(o, "saved_unix_s", json_real(s->saved_unix_s));
     json_object_set_new(o, "trained_s", json_real(s->trained_s));
@@ -131,7 +140,10 @@ static void log_failure(struct supervise *s, const char *node)
     }
     if (o && q->stack[0])
         json_object_set_new(o, "stack", json_string(q->stack));
-    supervise_log(s, o);
+    if (s->machine.last.class == FAILURE_FENCED)
+        json_decref(o); /* the folder is another's */
+    else
+        supervise_log(s, o);
 }
 
 void supervise_begin_incident(struct supervise *s, double now_s)

@@ -103,14 +103,16 @@ int supervise_start_ranks(struct supervise *s, int64_t incarnation,
         rc = roster_open("0.0.0.0", n, &r->roster, err);
     if (rc)
         return rc;
-    r->open = 1;
     r->roster.event = hear_rank;
     r->roster.context = s;
     r->node = malloc(((size_t)n + 1) * sizeof(*r->node));
     r->reached = calloc((size_t)n + 1, sizeof(*r->reached));
     r->task_end = calloc((size_t)n + 1, sizeof(*r->task_end));
-    if (!r->node || !r->reached || !r->task_end)
+    r->open = 1;
+    if (!r->node || !r->reached || !r->task_end) {
+        supervise_close_ranks(s);
         return mup_fail(err, MUP_SYSTEM, "out of memory");
+    }
     for (int i = 0; i < n; i++)
         r->node[i] = -1;
     s->step_s = 0;
@@ -135,6 +137,8 @@ void supervise_close_ranks(struct supervise *s)
     free(r->reached);
     free(r->task_end);
     r->node = r->reached = r->task_end = NULL;
+    r->suspicion.open = 0;
+    r->suspicion.stack[0] = '\0';
     r->open = 0;
 }
 
@@ -178,6 +182,12 @@ static void advance(struct supervise *s, int64_t step)
 {
     double now_s = clock_s();
 
+    if (s->step_s > 0 && step > s->last_step) {
+        double each_s = (now_s - s->step_s) / (double)(step - s->last_step);
+
+        s->each_s =
+            s->each_s > 0 ? s->each_s + 0.1 * (each_s - s->each_s) : each_s;
+    }
     if (step > s->best_step) {
         if (s->step_s > 0)
             s->trained_s += now_s - s->step_s;
@@ -279,7 +289,7 @@ static void take_line(void *context, const char *text)
     (void)!write(s->log, "\n", 1);
     if (step_parse_end(text, &end) && end.task >= 0 && end.task < r->n)
         r->task_end[end.task] = end.signal ? end.signal : -end.status;
-    else if (warning && text[0] == '0')
+    else if (warning && strtol(text, NULL, 10) == 0)
         supervise_note(s, "%s", warning + 11);
     snprintf(r->words[r->n_words++ % 3], sizeof(r->words[0]), "%s", text);
 }
@@ -365,6 +375,25 @@ static void tell_failure(struct supervise *s, double now_s)
     s->began_s = q->began_s;
     r->done = 1;
     supervise_tell(s, &e);
+}
+
+/* A rank that ended before it could say hello: no program, no library.  srun
+ * knows its number, and places ranks in the order of nodes. */
+static void find_unborn(struct supervise *s)
+{
+    struct supervise_ranks *r = &s->ranks;
+    int per_node = (int)s->config.slurm.ranks_per_node, place = 0;
+
+    for (int i = 0; i < r->n; i++) {
+        if (!r->task_end[i] || r->roster.state[i].pid)
+            continue;
+        for (int n = 0; n < s->nodes.n && r->node[i] < 0; n++)
+            if (s->machine.node[n].use == NODE_TRAINING &&
+                place++ == i / per_node)
+                r->node[i] = n;
+        suspect(s, i, clock_s(), NULL);
+        return;
+    }
 }
 
 /* srun has ended, and no rank has said why. */
@@ -517,6 +546,8 @@ void supervise_watch_ranks(struct supervise *s, double now_s)
         roster_alive(&r->roster);
         r->alive_s = now_s;
     }
+    if (!q->open && r->hellos < r->n)
+        find_unborn(s);
     if (!q->open)
         find_hung(s, now_s);
     if (q->open &&
