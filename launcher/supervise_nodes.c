@@ -142,6 +142,8 @@ static void take_checked(struct supervise *s, int node, const char *text)
                  "the check before the start gave no answer that can be read, "
                  "or none in time");
     }
+    if (n->again)
+        keep_best(&n->result, &result);
     n->result = result; /* judged beside the others' */
 }
 
