@@ -355,12 +355,22 @@ int64_t cluster_memory_mib(const struct cluster_request *r)
     return (int64_t)ceil(r->memory_gib * 1024);
 }
 
-static int is_slurms(const char *variable)
+/* What is about the job around us, if there is one, and not about the next. */
+static int is_of_job(const char *variable)
 {
-    static const char *const prefixes[] = { "SLURM_",    "SLURMD_", "SBATCH_",
-                                            "SQUEUE_",   "SINFO_",  "SCANCEL_",
-                                            "SCONTROL_", "SPANK_",  "SALLOC_",
-                                            "SRUN_" };
+    static const char *const prefixes[] = { "SLURM_",
+                                            "SLURMD_",
+                                            "SBATCH_",
+                                            "SQUEUE_",
+                                            "SINFO_",
+                                            "SCANCEL_",
+                                            "SCONTROL_",
+                                            "SPANK_",
+                                            "SALLOC_",
+                                            "SRUN_",
+                                            "MUTRANSFER_SUPERVISOR=",
+                                            "MUTRANSFER_INCARNATION=",
+                                            "MUTRANSFER_RUN=" };
 
     if (strncmp(variable, "SLURM_CONF=", 11) == 0)
         return 0;
@@ -384,7 +394,7 @@ int cluster_environment(const char *const *extra, char ***out,
     if (!copy)
         return mup_fail(err, MUP_SYSTEM, "out of memory");
     for (size_t i = 0; i < n; i++)
-        if (!is_slurms(environ[i]))
+        if (!is_of_job(environ[i]))
             copy[used++] = environ[i];
     for (size_t i = 0; i < n_extra; i++)
         copy[used++] = (char *)extra[i];

@@ -25,6 +25,7 @@ struct follow {
     struct submit *s;
     int64_t read; /* bytes of the journal */
     int ended;
+    int returns;   /* the journal says that the job is queued again */
     int held;      /* job s->job is, and the user knows */
     int gone;      /* answers in a row that there is nothing to wait for */
     int unstarted; /* jobs in a row that ended without their supervisor */
@@ -41,7 +42,10 @@ static void take_event(struct follow *f, const json_t *event)
 
     if (!strcmp(name, "ended"))
         f->ended = 1;
+    if (!strcmp(name, "requeued"))
+        f->returns = 1;
     if (!strcmp(name, "supervisor")) {
+        f->returns = 0;
         f->unstarted = 0;
         f->ended = 0;
     }
@@ -328,7 +332,8 @@ static void take_waiting(struct follow *f, const struct cluster_job *job)
     if (job->state == CLUSTER_PENDING)
         follow_wait_line(job, difftime(time(NULL), 0), f->waits,
                          sizeof(f->waits));
-    if (job->state == CLUSTER_RUNNING)
+    /* For a moment SLURM calls a job that is queued again running. */
+    if (job->state == CLUSTER_RUNNING && !f->returns)
         snprintf(f->waits, sizeof(f->waits), "job %lld starts on %.400s",
                  (long long)job->id, job->nodes);
     if (job->state == CLUSTER_HELD) {

@@ -181,8 +181,8 @@ void follow_event_line(const json_t *event, char *out, size_t bytes)
 void follow_state_line(const json_t *state, char *out, size_t bytes)
 {
     const char *phase = journal_text(state, "phase");
-    /* Of rank 0; it begins with the step. */
-    const char *progress = journal_text(state, "progress");
+    const double loss = journal_real(state, "loss");
+    const double speed = journal_real(state, "tokens_per_s");
     const long long number = journal_int(state, "incarnation");
     const json_t *list = json_object_get(state, "nodes"), *node;
     long long training = 0;
@@ -200,12 +200,15 @@ void follow_state_line(const json_t *state, char *out, size_t bytes)
     {
         training += !strcmp(journal_text(node, "use"), "training");
     }
-    if (!strcmp(phase, "training") && *progress)
-        n = snprintf(out, bytes, "%.200s", progress);
+    n = snprintf(out, bytes, "step %lld/%lld",
+                 (long long)journal_int(state, "step"),
+                 (long long)journal_int(state, "steps"));
+    if (!strcmp(phase, "training") && speed > 0)
+        n += snprintf(out + n, bytes - (size_t)n, "  loss %.4f  %s  eta %s",
+                      loss, units_si(speed, "tok/s").text,
+                      units_seconds(journal_real(state, "eta_s")).text);
     else
-        n = snprintf(out, bytes, "step %lld/%lld  %.40s",
-                     (long long)journal_int(state, "step"),
-                     (long long)journal_int(state, "steps"), phase);
+        n += snprintf(out + n, bytes - (size_t)n, "  %.40s", phase);
     if (training > 0)
         n += snprintf(out + n, bytes - (size_t)n, "  %lld node%s", training,
                       training == 1 ? "" : "s");

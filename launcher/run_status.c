@@ -217,8 +217,12 @@ static void gather_progress(struct run_status *s)
         from = s->metrics;
     s->step = count(from, "step");
     s->steps = count(s->state, "steps");
-    s->loss = number(s->metrics, "loss");
-    s->tokens_per_s = number(s->metrics, "tokens_per_s");
+    s->loss = number(from, "loss");
+    if (!isfinite(s->loss))
+        s->loss = number(s->metrics, "loss");
+    s->tokens_per_s = number(from, "tokens_per_s");
+    if (!isfinite(s->tokens_per_s))
+        s->tokens_per_s = number(s->metrics, "tokens_per_s");
     s->eta_s = number(s->state, "eta_s");
     s->saved_step = count(s->state, "saved_step");
     s->saved_unix_s = number(s->state, "saved_unix_s");

@@ -58,7 +58,8 @@ static void remember(int number)
     now = (int)(10 * t.tv_sec + t.tv_nsec / 100000000);
     if (stop_signal.count == 0)
         stop_signal.first = now;
-    else if (now - stop_signal.first < SECOND_TENTHS)
+    else if (now - stop_signal.first < SECOND_TENTHS &&
+             (number == stop_signal.number || stop_signal.kills))
         return;
     stop_signal.number = number;
     stop_signal.count++;

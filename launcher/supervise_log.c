@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "launcher/json.h"
 #include "launcher/supervise.h"
 #include "model/clock.h"
 
@@ -34,7 +35,7 @@ void supervise_log(struct supervise *s, json_t *event)
 {
     struct mup_error err = { 0 };
 
-    if (launch_log_append(s->dir, event, &err) != MUP_OK)
+    if (scribe_put(&s->scribe, SCRIBE_EVENT, event, &err) != MUP_OK)
         supervise_note(s, "%s", err.text);
 }
 
@@ -82,7 +83,10 @@ static json_t *node_json(const struct supervise *s, int node)
 void supervise_write_state(struct supervise *s, double now_s)
 {
     const int64_t steps = s->config.train.steps;
+    const double tokens = (double)(s->config.train.batch * s->config.model.seq);
     json_t *o = json_object(), *nodes = json_array();
+    const char *loss;
+    double value;
     double per_step_s =
         s->best_step > 0 ? s->trained_s / (double)s->best_step : 0;
 
@@ -104,13 +108,19 @@ void supervise_write_state(struct supervise *s, double now_s)
         o, "eta_s",
         per_step_s > 0 ? json_real(per_step_s * (double)(steps - s->last_step))
                        : json_null());
+    loss = strstr(s->ranks.progress, "loss ");
+    if (loss && sscanf(loss, "loss %lf", &value) == 1)
+        json_object_set_new(o, "loss", json_number(value));
+    if (s->each_s > 0)
+        json_object_set_new(o, "tokens_per_s", json_number(tokens / s->each_s));
     json_object_set_new(o, "saved_step", json_integer(s->saved_step));
     json_object_set_new(o, "saved_unix_s", json_real(s->saved_unix_s));
     json_object_set_new(o, "trained_s", json_real(s->trained_s));
     json_object_set_new(o, "started_unix_s", json_real(s->first_unix_s));
     json_object_set_new(o, "limit_unix_s", json_real(s->limit_unix_s));
     json_object_set_new(o, "nodes", nodes);
-    (void)launch_state_write(s->dir, o, NULL); /* again in a second */
+    /* again in a second */
+    (void)scribe_put(&s->scribe, SCRIBE_STATE, o, NULL);
 }
 
 /* --- incidents --- */
@@ -132,7 +142,10 @@ static void log_failure(struct supervise *s, const char *node)
     }
     if (o && q->stack[0])
         json_object_set_new(o, "stack", json_string(q->stack));
-    supervise_log(s, o);
+    if (s->machine.last.class == FAILURE_FENCED)
+        json_decref(o); /* the folder is another's */
+    else
+        supervise_log(s, o);
 }
 
 void supervise_begin_incident(struct supervise *s, double now_s)

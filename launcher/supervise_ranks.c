@@ -21,7 +21,6 @@
 #define SRUN_S 5.0
 /* Over the lease: for a rank to be scheduled and to end. */
 #define LEASE_MARGIN_S 0.5
-#define ALIVE_S        0.5
 /* Until a hung rank is known as such: so many times its longest silence. */
 #define HUNG_FACTOR 10
 #define HUNG_LEAST  10.0
@@ -94,27 +93,26 @@ int supervise_start_ranks(struct supervise *s, int64_t incarnation,
 {
     const int n = (int)(s->config.slurm.nodes * s->config.slurm.ranks_per_node);
     struct supervise_ranks *r = &s->ranks;
-    int64_t newest = 0;
-    int rc = fence_read(s->dir, &newest, err);
+    int rc = supervise_raise_fence(s, incarnation, err);
 
     *r = (struct supervise_ranks){ .incarnation = incarnation,
                                    .n = n,
                                    .step = { .err = -1 },
                                    .started_s = clock_s() };
-    if (!rc && newest < incarnation)
-        rc = fence_raise(s->dir, incarnation, err);
     if (!rc)
         rc = roster_open("0.0.0.0", n, &r->roster, err);
     if (rc)
         return rc;
-    r->open = 1;
     r->roster.event = hear_rank;
     r->roster.context = s;
     r->node = malloc(((size_t)n + 1) * sizeof(*r->node));
     r->reached = calloc((size_t)n + 1, sizeof(*r->reached));
     r->task_end = calloc((size_t)n + 1, sizeof(*r->task_end));
-    if (!r->node || !r->reached || !r->task_end)
+    r->open = 1;
+    if (!r->node || !r->reached || !r->task_end) {
+        supervise_close_ranks(s);
         return mup_fail(err, MUP_SYSTEM, "out of memory");
+    }
     for (int i = 0; i < n; i++)
         r->node[i] = -1;
     s->step_s = 0;
@@ -139,6 +137,8 @@ void supervise_close_ranks(struct supervise *s)
     free(r->reached);
     free(r->task_end);
     r->node = r->reached = r->task_end = NULL;
+    r->suspicion.open = 0;
+    r->suspicion.stack[0] = '\0';
     r->open = 0;
 }
 
@@ -182,6 +182,12 @@ static void advance(struct supervise *s, int64_t step)
 {
     double now_s = clock_s();
 
+    if (s->step_s > 0 && step > s->last_step) {
+        double each_s = (now_s - s->step_s) / (double)(step - s->last_step);
+
+        s->each_s =
+            s->each_s > 0 ? s->each_s + 0.1 * (each_s - s->each_s) : each_s;
+    }
     if (step > s->best_step) {
         if (s->step_s > 0)
             s->trained_s += now_s - s->step_s;
@@ -203,7 +209,7 @@ static void take_beat(struct supervise *s, int rank,
 
     if (beat->phase > r->reached[rank])
         r->reached[rank] = beat->phase;
-    for (int i = 0; i < r->n; i++)
+    for (int i = 0; s->incident.open && i < r->n; i++)
         if (r->reached[i] < least)
             least = r->reached[i];
     if (least >= TRAIN_JOINED)
@@ -283,7 +289,7 @@ static void take_line(void *context, const char *text)
     (void)!write(s->log, "\n", 1);
     if (step_parse_end(text, &end) && end.task >= 0 && end.task < r->n)
         r->task_end[end.task] = end.signal ? end.signal : -end.status;
-    else if (warning && text[0] == '0')
+    else if (warning && strtol(text, NULL, 10) == 0)
         supervise_note(s, "%s", warning + 11);
     snprintf(r->words[r->n_words++ % 3], sizeof(r->words[0]), "%s", text);
 }
@@ -371,6 +377,25 @@ static void tell_failure(struct supervise *s, double now_s)
     supervise_tell(s, &e);
 }
 
+/* A rank that ended before it could say hello: no program, no library.  srun
+ * knows its number, and places ranks in the order of nodes. */
+static void find_unborn(struct supervise *s)
+{
+    struct supervise_ranks *r = &s->ranks;
+    int per_node = (int)s->config.slurm.ranks_per_node, place = 0;
+
+    for (int i = 0; i < r->n; i++) {
+        if (!r->task_end[i] || r->roster.state[i].pid)
+            continue;
+        for (int n = 0; n < s->nodes.n && r->node[i] < 0; n++)
+            if (s->machine.node[n].use == NODE_TRAINING &&
+                place++ == i / per_node)
+                r->node[i] = n;
+        suspect(s, i, clock_s(), NULL);
+        return;
+    }
+}
+
 /* srun has ended, and no rank has said why. */
 static void tell_no_start(struct supervise *s, double now_s)
 {
@@ -392,13 +417,12 @@ static void tell_no_start(struct supervise *s, double now_s)
     supervise_tell(s, &e);
 }
 
-static double silence_s(const struct supervise *s, int phase)
+/* Outside of checkpoints. */
+static double silence_s(const struct supervise *s)
 {
     const struct recover_config *c = &s->config.recover;
     double longest = 0, limit;
 
-    if (phase == TRAIN_CHECKPOINT)
-        return c->checkpoint_s;
     if (c->step_s > 0)
         return c->step_s;
     for (int i = 0; i < s->ranks.n; i++)
@@ -412,15 +436,19 @@ static double silence_s(const struct supervise *s, int phase)
 static void find_hung(struct supervise *s, double now_s)
 {
     struct supervise_ranks *r = &s->ranks;
+    const double step_s = silence_s(s);
     char line[64];
     int hung = -1;
 
     for (int i = 0; i < r->n; i++) {
         const struct rank_state *state = &r->roster.state[i];
+        const double limit_s = state->phase == TRAIN_CHECKPOINT
+                                   ? s->config.recover.checkpoint_s
+                                   : step_s;
 
         if (!state->connected || state->bye || state->phase < TRAIN_STEP)
             continue;
-        if (now_s - state->last_s > silence_s(s, state->phase) &&
+        if (now_s - state->last_s > limit_s &&
             (hung < 0 || state->last_s < r->roster.state[hung].last_s))
             hung = i;
     }
@@ -514,10 +542,12 @@ void supervise_watch_ranks(struct supervise *s, double now_s)
     }
     if (!r->open || r->done)
         return;
-    if (now_s - r->alive_s > ALIVE_S) {
+    if (now_s - r->alive_s > SUPERVISE_ALIVE_S) {
         roster_alive(&r->roster);
         r->alive_s = now_s;
     }
+    if (!q->open && r->hellos < r->n)
+        find_unborn(s);
     if (!q->open)
         find_hung(s, now_s);
     if (q->open &&

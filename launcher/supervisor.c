@@ -6,6 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Before another start after a failure of files. */
+#define PAUSE_S      2.0
+#define PAUSE_FACTOR 4.0
+#define PAUSE_MOST_S 60.0
+
 static const char *const phases[] = {
     [SUPERVISOR_CHECKING] = "checking",   [SUPERVISOR_STARTING] = "starting",
     [SUPERVISOR_TRAINING] = "training",   [SUPERVISOR_STOPPING] = "stopping",
@@ -202,6 +207,18 @@ static void give_up(struct supervisor *s, double now_s)
             s->tries, due, failure_title(s->last.class), s->last_text);
 }
 
+/* A disk that is full or away comes back, as a rule: 2, 8, 32 s. */
+static double pause_s(const struct supervisor *s)
+{
+    double seconds = PAUSE_S;
+
+    for (int i = 1; i < s->tries && seconds < PAUSE_MOST_S; i++)
+        seconds *= PAUSE_FACTOR;
+    if (seconds > s->options.check_s)
+        seconds = s->options.check_s;
+    return s->last.class == FAILURE_FILES ? seconds : 0;
+}
+
 static void start(struct supervisor *s, double now_s)
 {
     struct supervisor_action *a;
@@ -236,7 +253,8 @@ static void start_if_ready(struct supervisor *s, double now_s)
         supervisor_count(s, NODE_CHECKING))
         return;
     if (ready >= s->options.wanted) {
-        start(s, now_s);
+        if (now_s >= s->since_s + pause_s(s)) /* else at a later tick */
+            start(s, now_s);
         return;
     }
     (void)snprintf(why, sizeof(why),
@@ -485,6 +503,8 @@ static void on_tick(struct supervisor *s, double now_s)
         (supervisor_count(s, NODE_AWAITED) ||
          supervisor_count(s, NODE_CHECKING)))
         check_awaited(s, now_s);
+    else if (s->phase == SUPERVISOR_CHECKING)
+        start_if_ready(s, now_s);
     else if (s->phase == SUPERVISOR_STARTING && passed > s->options.setup_s)
         fail_late(s, now_s);
     else if (s->phase == SUPERVISOR_STOPPING && passed > s->options.stop_s) {

@@ -12,6 +12,7 @@
  *   - START comes only after CLEARED, so that one incarnation lives at most;
  *   - a node that is ejected or lost is in no START;
  *   - more than options.attempts starts in a row need a newer checkpoint;
+ *   - after a failure of files a start waits for a while, for a tick;
  *   - after END or REQUEUE there is no action any more. */
 #ifndef LAUNCHER_SUPERVISOR_H
 #define LAUNCHER_SUPERVISOR_H

@@ -519,8 +519,8 @@ static void events_are_told_in_a_line(void **state)
 static void the_state_is_a_progress_line(void **state)
 {
     json_t *o = json_loads("{\"phase\":\"training\",\"incarnation\":3,"
-                           "\"step\":12,\"steps\":100,\"progress\":\"step "
-                           "11/100  loss 3.1416  eta 3m20s\",\"nodes\":["
+                           "\"step\":12,\"steps\":100,\"loss\":3.14159,"
+                           "\"tokens_per_s\":2e6,\"eta_s\":200,\"nodes\":["
                            "{\"use\":\"training\"},{\"use\":\"ready\"},"
                            "{\"use\":\"training\"}]}",
                            0, NULL);
@@ -528,8 +528,8 @@ static void the_state_is_a_progress_line(void **state)
 
     (void)state;
     follow_state_line(o, out, sizeof(out));
-    assert_string_equal(out, "step 11/100  loss 3.1416  eta 3m20s  2 nodes  "
-                             "incarnation 3");
+    assert_string_equal(out, "step 12/100  loss 3.1416  2.0 Mtok/s  eta 3m20s  "
+                             "2 nodes  incarnation 3");
     json_object_set_new(o, "phase", json_string("checking"));
     follow_state_line(o, out, sizeof(out));
     assert_string_equal(out, "step 12/100  checking  2 nodes  incarnation 3");

@@ -19,6 +19,7 @@ fi
 # Not in $TMPDIR, which may be long.
 work=$(mktemp -d /tmp/mutransfer-sweep.XXXXXX)
 state=$work/cluster
+export XDG_STATE_HOME=$work/state
 cluster() {
     "$here/cluster.sh" "$1" "$state" "${@:2}" >>"$work/cluster.log" 2>&1
 }
@@ -96,8 +97,9 @@ sweep() {
 detached() {
     sweep "$@" --detach && until_true 30 saved "$1"
 }
-saved() {
-    [ "$(grep -sl '"checkpoint"' "$1"/trials/*/events.jsonl | wc -l)" -ge 8 ]
+saved() { # DIR [TRIALS]
+    [ "$(grep -sl '"checkpoint"' "$1"/trials/*/events.jsonl | wc -l)" -ge \
+        "${2:-8}" ]
 }
 journal() { # DIR EVENT: how many
     grep -c "\"event\":\"$2\"" "$1/launch.jsonl"
@@ -170,6 +172,18 @@ cluster kill-node node3
 died 'a node is killed' killed 2
 holds 'a node is killed: they go on from their last checkpoint' resumed killed
 cluster start-node node3
+
+# The first node has the driver, too; the fourth one takes its place.
+sweep first --slurm.nodes=3 --detach
+until_true 30 saved first 6
+cluster kill-node node1
+until_true 90 ended first
+holds 'the first node is killed: all trials end' ended first
+holds '... with the results of the same sweep here' same_as_here first
+holds '... and the node is ejected' [ "$(journal first ejected)" = 1 ]
+until_true 60 no_job
+cluster start-node node1
+rm -rf "$XDG_STATE_HOME"
 
 detached hung
 cluster stop-node node4
