@@ -180,6 +180,9 @@ static int note_ejected(struct run_status *s, const json_t *event)
             return 0;
         node->elsewhere = 1;
     }
+    /* Not one that trains: its line was taken back. */
+    if (!strcmp(node->use, "lost") && (double)until > s->now_unix_s)
+        snprintf(node->use, sizeof(node->use), "ejected");
     if (strcmp(node->use, "ejected") != 0)
         return 1;
     node->until_unix_s = until;

@@ -118,7 +118,8 @@ static void put_progress(const struct run_status *s, FILE *out)
                 100 * (double)s->step / (double)s->steps);
     else if (s->step >= 0)
         put_row(out, "step", "%s", units_count(s->step).text);
-    if (isfinite(s->loss))
+    /* Of the last batch; the sentence of a run that is done says its mean. */
+    if (isfinite(s->loss) && !(s->log.ended && s->log.status == MUP_OK))
         put_row(out, "loss", "%.4f nats per token", s->loss);
     if (s->tokens_per_s > 0 && isfinite(s->eta_s))
         put_row(out, "speed", "%s tokens/s",

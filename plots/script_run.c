@@ -44,10 +44,14 @@ int script_run_loss(const json_t *report, int terminal, FILE *out,
     if (marks > 0)
         fprintf(out, ", \\\n  '' index 1 using 1:2 with points pt 11 ps 1.1 lc "
                      "rgb '#b3263a' title 'went on after an incident'");
-    if (marks > 0 && marks <= MAX_BARS)
-        fprintf(out, ", \\\n  '' index 1 using 1:2:(sprintf('%%d', int($3))) "
-                     "with labels offset 0,0.9 tc rgb '#b3263a' font ',12' "
-                     "notitle");
+    /* Even numbers above, odd ones below, where a curve that falls is not: two
+     * that are close stay legible. */
+    for (int odd = 0; odd < 2 && marks > 0 && marks <= MAX_BARS; odd++)
+        fprintf(out,
+                ", \\\n  '' index 1 using (int($3) %% 2 == %d ? $1 : NaN):2:"
+                "(sprintf('%%d', int($3))) with labels offset %s tc rgb "
+                "'#b3263a' font ',12' notitle",
+                odd, odd ? "-0.8,-0.6" : "0.8,0.6");
     fputc('\n', out);
     return MUP_OK;
 }

@@ -280,6 +280,24 @@ static void an_ejection_that_is_over_is_no_longer_told(void **state)
     run_status_clear(&s);
 }
 
+static void a_lost_node_that_was_ejected_is_called_so(void **state)
+{
+    struct run_status s;
+
+    (void)state;
+    launch_begin(dir);
+    launch_break(dir);
+    launch_state(dir, 3900); /* where node6 is lost */
+    launch_event(dir, "ejected", 3901,
+                 "\"node\":\"node6\",\"until_unix_s\":1795869999");
+    s = read_at(3902);
+    for (int i = 0; i < s.n_nodes; i++)
+        if (!strcmp(s.node[i].name, "node6"))
+            assert_string_equal(s.node[i].use, "ejected");
+    assert_int_equal(s.node[3].until_unix_s, 1795869999);
+    run_status_clear(&s);
+}
+
 static void programs_get_the_same_as_json(void **state)
 {
     static const char *const members[] = {
@@ -404,6 +422,7 @@ int main(void)
         TEST(an_ended_run_says_how),
         TEST(a_failure_stands_until_its_incident_is_over),
         TEST(an_ejection_that_is_over_is_no_longer_told),
+        TEST(a_lost_node_that_was_ejected_is_called_so),
         TEST(programs_get_the_same_as_json),
         TEST(a_run_without_scheduler_has_its_events_alone),
         TEST(nonsense_in_the_folder_is_survived),
