@@ -56,6 +56,7 @@ static int is_waiting(const struct run_status *s)
 void run_status_headline(const struct run_status *s, char *out, size_t bytes)
 {
     const struct launch_log *log = &s->log;
+    const char *phase = journal_text(s->state, "phase");
     const char *wish = log->cancelled ? ", to be cancelled" : "";
 
     if (log->submitting)
@@ -82,7 +83,10 @@ void run_status_headline(const struct run_status *s, char *out, size_t bytes)
                  wish);
     else if (log->supervised)
         snprintf(out, bytes, "%s%s",
-                 s->state ? journal_text(s->state, "phase") : "starting", wish);
+                 !s->state                 ? "starting"
+                 : !strcmp(phase, "sweep") ? "runs its trials"
+                                           : phase,
+                 wish);
     else if (log->job)
         snprintf(out, bytes, "submitted; its job has not begun to report%s",
                  wish);
