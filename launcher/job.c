@@ -407,9 +407,9 @@ static int check_nodes(const struct job *j, const struct cluster_partition *p,
     if (small && fit + out < r->nodes)
         return fail_too_small(p, small, too_small(small, r), r, err);
     return mup_fail(err, MUP_USAGE,
-                    "the job wants %lld nodes, and partition '%s' has %d, of "
-                    "which %lld are left out; lower slurm.nodes or "
-                    "slurm.spares, or have nodes repaired",
+                    "the job wants %lld nodes, and partition '%s' has %d, %lld "
+                    "of them left out ('launch -n' says why); lower "
+                    "slurm.nodes or slurm.spares, or have nodes repaired",
                     (long long)r->nodes, p->name, n, (long long)out);
 }
 

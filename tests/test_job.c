@@ -307,7 +307,7 @@ static void jobs_that_can_never_run_are_refused(void **state)
           "gives at most 2" },
         { { { "slurm.partition", "closed" } }, "is closed" },
         { { { "slurm.nodes", "3" }, { "slurm.exclude", "node[1-2]" } },
-          "of which 2 are left out" },
+          "2 of them left out" },
     };
 
     (void)state;
