@@ -18,8 +18,9 @@
 #include "model/fence.h"
 #include "model/node.h"
 
-#define BEAT_S  0.5
-#define BUSY_MS 20
+#define PATIENCE 3
+#define BEAT_S   0.5
+#define BUSY_MS  20
 /* A debugger on a process that hangs may hang with it. */
 #define DEBUGGER_S 5.0
 
@@ -337,7 +338,8 @@ static int loop(struct agent *a, struct mup_error *err)
             obey(a, line);
         if (a->heart.asked)
             return MUP_OK;
-        if (clock_s() - a->heart.heard_s >= lease_s)
+        if (clock_s() - a->heart.heard_s >=
+            (a->heart.fd < 0 ? lease_s : PATIENCE * lease_s))
             break;
         for (int kind = 0; kind < WORK_KINDS; kind++)
             if (a->work[kind].active)

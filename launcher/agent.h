@@ -21,7 +21,9 @@
  * does not know are ignored.  A check or measurement that takes longer than
  * recover.preflight_s is killed and answered by "progress checked " with
  * nothing after it or by 0.  An agent whose supervisor has gone, or says
- * nothing, for recover.lease_s kills the ranks of its node and ends. */
+ * nothing, for recover.lease_s kills the ranks of its node and ends; three
+ * times as long where the connection stands, as it is no danger: ranks have
+ * leases of their own. */
 #ifndef LAUNCHER_AGENT_H
 #define LAUNCHER_AGENT_H
 

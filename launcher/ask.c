@@ -54,8 +54,10 @@ static int collect(int in, double seconds, struct answer *out)
         int left_ms = (int)(1000 * (end - clock_s()));
         ssize_t n;
 
-        if (left_ms <= 0 || poll(&p, 1, left_ms) == 0)
+        if (left_ms <= 0)
             return 0;
+        if (poll(&p, 1, left_ms) <= 0)
+            continue; /* too late, or a signal */
         n = read(in, (char *)out + got, sizeof(*out) - got);
         if (n < 0 && errno == EINTR)
             continue;

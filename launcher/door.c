@@ -138,19 +138,20 @@ static int pass_on(int from, int to)
     return n > 0;
 }
 
-static void serve(int fd)
+/* MUP_DEVICE where the worker left unasked. */
+static int serve(int fd)
 {
     struct pollfd p[] = { { fd, POLLIN, 0 }, { STDIN_FILENO, POLLIN, 0 } };
 
     for (;;) {
         if (poll(p, 2, -1) < 0 && errno != EINTR)
-            return;
+            return MUP_SYSTEM;
         if (p[1].revents && !pass_on(STDIN_FILENO, fd)) {
             (void)shutdown(fd, SHUT_WR); /* the worker saves and leaves */
             p[1].fd = -1;
         }
         if (p[0].revents && !pass_on(fd, STDOUT_FILENO))
-            return;
+            return p[1].fd < 0 ? MUP_OK : MUP_DEVICE;
         p[0].revents = p[1].revents = 0;
     }
 }
@@ -169,8 +170,11 @@ int door_keep(const char *dir, int64_t index, struct mup_error *err)
     fd = rc == MUP_OK ? let_in(listener, token) : -1;
     (void)close(listener);
     if (fd >= 0) {
-        serve(fd);
+        rc = serve(fd);
         (void)close(fd);
+        if (rc != MUP_OK)
+            (void)mup_fail(err, rc, "the worker of element %lld has gone",
+                           (long long)index);
     }
     return rc;
 }

@@ -14,10 +14,12 @@
 #include "launcher/journal.h"
 #include "launcher/launch_log.h"
 #include "launcher/paths.h"
+#include "launcher/step.h"
 #include "launcher/stop.h"
 #include "launcher/sweeps.h"
 #include "launcher/terminal.h"
 #include "model/clock.h"
+#include "model/node.h"
 
 /* Between two launch.json. */
 #define STATE_S 2.0
@@ -32,6 +34,8 @@ struct drive {
     int64_t limit_unix_s;
     int signal; /* the first that came */
     double written_s, began_s;
+    char host[NODE_NAME_BYTES];
+    struct step sentinels; /* one a node of a job of several */
 };
 
 /* --- what is told --- */
@@ -40,9 +44,9 @@ static int tell_start(const struct drive *d, struct mup_error *err)
 {
     const char *restart = getenv("SLURM_RESTART_COUNT");
     json_t *e = launch_log_new("supervisor"), *nodes = json_array();
-    char host[HOSTLIST_NAME_BYTES] = "";
+    char host[NODE_NAME_BYTES];
 
-    (void)gethostname(host, sizeof(host) - 1);
+    node_name(host);
     for (int i = 0; i < d->crew.nodes.n; i++)
         json_array_append_new(nodes, json_string(d->crew.nodes.name[i]));
     json_object_set_new(e, "job", json_integer(d->journal_job));
@@ -76,6 +80,7 @@ static void write_state(struct drive *d, const struct sweep_progress *p)
         sweeps_line(p, line, sizeof(line));
     json_object_set_new(state, "time", json_integer(time(NULL)));
     json_object_set_new(state, "job", json_integer(d->journal_job));
+    json_object_set_new(state, "host", json_string(d->host));
     json_object_set_new(state, "phase", json_string("sweep"));
     json_object_set_new(state, "progress", journal_string(line));
     json_object_set_new(state, "eta_s",
@@ -147,7 +152,6 @@ static int requeue(const struct drive *d, struct mup_error *err)
 static int conclude(struct drive *d, int rc, struct mup_error *err)
 {
     struct mup_error other;
-    const char *text = rc ? err->text : "";
     int told;
 
     if (rc == MUP_STOPPED && d->signal == SIGUSR1 &&
@@ -166,8 +170,7 @@ static int conclude(struct drive *d, int rc, struct mup_error *err)
     } else if (rc == MUP_STOPPED) {
         return rc; /* the scheduler or its user knows what is next */
     }
-    text = rc ? err->text : "all trials have ended";
-    told = tell_end(d, rc, text, &other);
+    told = tell_end(d, rc, rc ? err->text : "all trials have ended", &other);
     if (told != MUP_OK && rc == MUP_OK) {
         *err = other;
         rc = told;
@@ -181,22 +184,23 @@ static int open_drive(struct drive *d, const char *program,
                       struct mup_error *err)
 {
     const char *job = getenv("SLURM_JOB_ID");
+    const char *array = getenv("SLURM_ARRAY_JOB_ID");
     const char *nodelist = getenv("SLURM_JOB_NODELIST");
     char path[1100];
-    int rc = path_join(d->dir, "sweep.yaml", path, sizeof(path), err);
+    int rc;
 
-    if (rc == MUP_OK && (!job || !nodelist))
-        rc = mup_fail(err, MUP_USAGE,
-                      "there is no job of SLURM around us; 'mutransfer sweep "
-                      "--slurm' submits one");
+    if (!job || !nodelist)
+        return mup_fail(err, MUP_USAGE,
+                        "there is no job of SLURM around us; 'mutransfer sweep "
+                        "--slurm' submits one");
+    rc = path_join(d->dir, "sweep.yaml", path, sizeof(path), err);
     if (rc == MUP_OK)
         rc = space_open(path, NULL, 0, &d->space, err);
     if (rc != MUP_OK)
         return rc;
     d->job = strtoll(job, NULL, 10);
-    if (getenv("SLURM_ARRAY_JOB_ID")) /* what the client knows it by */
-        job = getenv("SLURM_ARRAY_JOB_ID");
-    d->journal_job = strtoll(job, NULL, 10);
+    /* What the client knows an array by. */
+    d->journal_job = strtoll(array ? array : job, NULL, 10);
     d->limit_unix_s =
         (int64_t)time(NULL) + (int64_t)(60 * d->space.base.slurm.time_min);
     rc = launch_log_read(d->dir, &d->log, err);
@@ -206,6 +210,30 @@ static int open_drive(struct drive *d, const char *program,
                  : crew_make(nodelist, &d->space.base.slurm, program, &d->crew,
                              err);
     return rc == MUP_OK ? tell_start(d, err) : rc;
+}
+
+/* The job outlives its first node, and with it the driver: somebody else must
+ * give it back to the queue then.  Without them it would only be less safe. */
+static void start_sentinels(struct drive *d, const char *program)
+{
+    const char *command[] = { program, "sentinel", d->dir, NULL };
+    struct step_request request = { .mpi = "none",
+                                    .n_nodes = d->crew.nodes.n,
+                                    .tasks_per_node = 1,
+                                    .cpus_per_task = 1,
+                                    .log = STDERR_FILENO,
+                                    .command = command };
+    size_t bytes = (size_t)d->crew.nodes.n * (HOSTLIST_NAME_BYTES + 1) + 1;
+    char *names = malloc(bytes);
+    size_t at = 0;
+
+    for (int i = 0; names && i < d->crew.nodes.n; i++)
+        at += (size_t)snprintf(names + at, bytes - at, "%s%s", i ? "," : "",
+                               d->crew.nodes.name[i]);
+    request.nodes = names;
+    if (names && d->crew.nodes.n > 1)
+        (void)step_start(&request, &d->sentinels, NULL);
+    free(names);
 }
 
 /* An element of an array that is not the driver. */
@@ -225,7 +253,9 @@ static int work(const char *program, const char *dir, struct mup_error *err)
 
 int drive_run(const char *program, const char *dir, struct mup_error *err)
 {
-    struct drive d = { .dir = dir, .began_s = clock_s() };
+    struct drive d = { .dir = dir,
+                       .began_s = clock_s(),
+                       .sentinels = { .err = -1 } };
     const struct sweep_hooks hooks = { &d, show_progress, should_stop,
                                        show_note };
     struct sweep_progress result = { .eta_s = -1 };
@@ -235,15 +265,19 @@ int drive_run(const char *program, const char *dir, struct mup_error *err)
     if (array_index() > 0)
         return work(program, dir, err);
     terminal_init(&d.terminal, 0);
+    node_name(d.host);
     stop_watch_job();
     rc = open_drive(&d, program, &local);
     if (rc == MUP_OK) {
         write_state(&d, &result);
+        if (array_index() < 0)
+            start_sentinels(&d, program);
         rc = sweep_run(&d.space, dir, &d.crew.sweep, &hooks, &result, &local);
         rc = conclude(&d, rc, &local);
         if (rc == MUP_OK || rc == MUP_NEGATIVE || rc == MUP_STOPPED)
             write_state(&d, &result);
     }
+    step_close(&d.sentinels);
     crew_clear(&d.crew);
     launch_log_clear(&d.log);
     space_close(&d.space);

@@ -99,8 +99,7 @@ static void show_incident(const json_t *e, char *out, size_t bytes)
     const char *comma = " (";
     size_t at = (size_t)snprintf(
         out, bytes, "%s%s%s%s%s: training again after %.1f s",
-        json_is_true(json_object_get(e, "planned")) ? "planned stop"
-                                                    : journal_text(e, "class"),
+        journal_int(e, "planned") ? "planned stop" : journal_text(e, "class"),
         *node ? ", " : "", node, *text ? ", " : "", text,
         journal_real(e, "total_s"));
 

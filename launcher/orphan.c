@@ -16,7 +16,8 @@
 /* launch.json is written every second; a disk may take its time. */
 #define SILENT_S 6.0
 /* Every agent waits so much longer than the one before it: one is enough. */
-#define TURN_S 2.0
+#define TURN_S  2.0
+#define WATCH_S 1.0
 /* A controller that is down comes back, as a rule. */
 #define PATIENCE_S 1800.0
 
@@ -127,4 +128,12 @@ void orphan_return_job(const struct agent_options *options)
             patience_sleep(5);
     }
     cluster_close(c);
+}
+
+void orphan_watch(const struct agent_options *options)
+{
+    while (is_open(options)) {
+        patience_sleep(WATCH_S);
+        orphan_return_job(options);
+    }
 }

@@ -15,4 +15,8 @@
  * Returns when there is nothing (more) to do. */
 void orphan_return_job(const struct agent_options *options);
 
+/* Of a sweep, which has no agents: stay, and do the same when its driver falls
+ * silent; until the journal says that the job has ended. */
+void orphan_watch(const struct agent_options *options);
+
 #endif

@@ -9,6 +9,7 @@
 #include "launcher/json.h"
 #include "launcher/stop.h"
 #include "launcher/submit.h"
+#include "model/comm.h"
 
 /* The newest "ended". */
 static const json_t *find_end(const struct launch_log *log)
@@ -107,10 +108,16 @@ int remote_watch(struct submit *s, int *ended, struct mup_error *err)
 int remote_run(const struct args *args, const struct run_config *config,
                const char *dir, struct mup_error *err)
 {
+    const int64_t ranks = config->slurm.nodes * config->slurm.ranks_per_node;
     struct terminal terminal;
     struct submit s;
     int ended, rc;
 
+    if (ranks > 1 && !comm_has_mpi())
+        return mup_fail(err, MUP_USAGE,
+                        "this build has no MPI, which %lld ranks need; run "
+                        "'make setup' and then 'make'",
+                        (long long)ranks);
     terminal_init(&terminal, args->quiet);
     /* Nothing must be cleaned up: a second signal may end it at once. */
     stop_watch();

@@ -304,8 +304,8 @@ void roster_serve(struct roster *r, const struct pollfd *fds, int n,
             end_connection(r, c);
     }
     for (int i = 0; i < r->n_connections; i++)
-        if (r->connection[i].fd >= 0)
-            r->connection[kept++] = r->connection[i];
+        if (r->connection[i].fd >= 0 && kept++ < i)
+            r->connection[kept - 1] = r->connection[i];
     r->n_connections = kept;
     if (n > 0 && fds[0].revents)
         accept_all(r);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define MAX_WORDS 64
+#define MAX_READS 16
 
 extern char **environ;
 
@@ -203,7 +204,8 @@ void step_read(struct step *s, void (*line)(void *context, const char *text),
     char bytes[4096];
     ssize_t n = 1;
 
-    while (s->err >= 0 && n > 0) {
+    /* So much at one time: who waits for it has others to serve, too. */
+    for (int k = 0; k < MAX_READS && s->err >= 0 && n > 0; k++) {
         n = read(s->err, bytes, sizeof(bytes));
         if (n < 0 && errno == EINTR) {
             n = 1;

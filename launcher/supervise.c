@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "launcher/address.h"
 #include "launcher/agent.h"
 #include "launcher/job.h"
+#include "launcher/node_filter.h"
 #include "launcher/paths.h"
 #include "launcher/patience.h"
 #include "launcher/stop.h"
@@ -23,11 +25,12 @@
 #include "model/node.h"
 #include "model/run_log.h"
 
-#define POLL_MS   50
-#define STATE_S   1.0
-#define JOURNAL_S 2.0
+#define POLL_MS 50
+#define STATE_S 1.0
 /* Between two attempts at a controller that does not answer. */
 #define REQUEUE_RETRY_S 5
+/* What was put down is on the disk by then, or the disk is broken. */
+#define WRITE_S 30.0
 /* Of the time before the job's end, kept for the queue's business. */
 #define STOP_MARGIN 0.25
 
@@ -73,7 +76,7 @@ static int is_cancelled(struct supervise *s)
     return cancelled;
 }
 
-static void look_for_wishes(struct supervise *s, double now_s)
+static void look_for_wishes(struct supervise *s)
 {
     if (stop_count() != s->signals) {
         s->signals = stop_count();
@@ -82,14 +85,19 @@ static void look_for_wishes(struct supervise *s, double now_s)
         else
             wish(s, is_cancelled(s) ? WISH_CANCEL : WISH_PREEMPT);
     }
-    if (now_s - s->journal_s > JOURNAL_S) {
-        s->journal_s = now_s;
-        if (s->machine.wish != WISH_CANCEL && is_cancelled(s))
-            wish(s, WISH_CANCEL);
-    }
 }
 
 /* --- actions --- */
+
+/* In a child: what the supervisor closes must be closed. */
+static void leave_connections(struct supervise *s)
+{
+    roster_close(&s->agents);
+    if (s->ranks.open)
+        roster_close(&s->ranks.roster);
+    close(s->scribe.fd);
+    s->scribe.fd = -1; /* lines of ours are written at once */
+}
 
 /* The scheduler may take its time or be down: a child asks it. */
 static void drain(struct supervise *s, const char *node, json_t *event,
@@ -108,6 +116,7 @@ static void drain(struct supervise *s, const char *node, json_t *event,
         supervise_log(s, event);
         return;
     }
+    leave_connections(s);
     drained = cluster_open(s->config.slurm.by, &c, NULL) == MUP_OK &&
               cluster_drain(c, node, reason, NULL) == MUP_OK;
     if (event)
@@ -170,6 +179,10 @@ static void start_ranks(struct supervise *s, const struct supervisor_action *a)
         (int)s->config.slurm.nodes, a->incarnation);
     e.status = supervise_start_ranks(s, a->incarnation, &err);
     e.now_s = clock_s();
+    if (e.status == MUP_USAGE) {
+        e.failure = (struct failure){ FAILURE_FENCED, 0, 0 };
+        e.status = MUP_DEVICE;
+    }
     if (e.status)
         supervise_tell(s, &e);
 }
@@ -187,19 +200,33 @@ static void clear(struct supervise *s, const struct supervisor_action *a)
         .status = MUP_DEVICE,
         .text = err.text,
     };
+    int rc;
 
     supervise_begin_incident(s, now_s);
-    /* From here on nothing of an earlier start can become a checkpoint. */
-    switch (fence_raise(s->dir, a->incarnation, &err)) {
-    case MUP_OK:
-        break;
-    case MUP_USAGE: /* not newer than what is there */
+    /* From here on nothing of an earlier start can become a checkpoint.  Who
+     * has taken the run over must not be fenced off by us. */
+    if (s->machine.last.class == FAILURE_FENCED)
+        rc = MUP_OK;
+    else
+        rc = supervise_raise_fence(s, a->incarnation, &err);
+    if (rc == MUP_USAGE) /* not newer than what is there */
         supervise_tell(s, &replaced);
-        break;
-    default: /* START tries again */
+    else if (rc) /* START tries again */
         supervise_note(s, "%s", err.text);
-    }
     supervise_clear_ranks(s, now_s);
+}
+
+int supervise_raise_fence(struct supervise *s, int64_t incarnation,
+                          struct mup_error *err)
+{
+    int rc;
+
+    if (s->raised == incarnation)
+        return MUP_OK;
+    rc = fence_raise(s->dir, incarnation, err);
+    if (!rc)
+        s->raised = incarnation;
+    return rc;
 }
 
 static void log_end(struct supervise *s, int status, const char *text)
@@ -218,36 +245,46 @@ static void log_end(struct supervise *s, int status, const char *text)
         json_object_set_new(o, "text", json_string(text));
         json_object_set_new(o, "trained_s", json_real(s->trained_s));
         json_object_set_new(o, "wall_s",
-                            json_real(supervise_unix_s() - s->first_unix_s));
+                            json_real(s->first_unix_s > 0
+                                          ? supervise_unix_s() - s->first_unix_s
+                                          : 0));
     }
     supervise_log(s, o);
 }
 
-/* Nodes that this user should not get again, as the scheduler takes them. */
-static char *excluded(const struct supervise *s)
+/* Nodes that this user should not get again, those of other clusters left out:
+ * one that the scheduler does not know would keep it from excluding any. */
+static char *excluded(const struct supervise *s, struct cluster *c)
 {
-    struct ejected list = { 0 };
+    struct node_filter filter = { 0 };
+    struct cluster_node *node = NULL;
     char *text = NULL;
+    int n = 0;
 
-    if (ejected_read(s->exclude_path, (int64_t)time(NULL), &list, NULL) ==
-        MUP_OK)
-        (void)ejected_list(&list, NULL, &text, NULL);
-    ejected_clear(&list);
+    if (cluster_nodes(c, s->config.slurm.partition, &node, &n, NULL) ==
+            MUP_OK &&
+        node_filter_make(&s->config, node, n, &filter, NULL) == MUP_OK) {
+        text = filter.list;
+        filter.list = NULL;
+    }
+    node_filter_clear(&filter);
+    free(node);
     return text;
 }
 
 /* The scheduler sends SIGTERM when it takes the job back and waits for our end:
  * the sooner the better. */
-static void ask_for_requeue(struct supervise *s)
+static int ask_for_requeue(struct supervise *s, struct mup_error *err)
 {
     double end_s = clock_s() + (double)job_signal_s(&s->config.slurm);
-    struct mup_error err = { 0 };
     struct cluster *c = NULL;
-    char *exclude = excluded(s);
-    int rc = cluster_open(s->config.slurm.by, &c, &err);
+    char *exclude = NULL;
+    int rc = cluster_open(s->config.slurm.by, &c, err);
 
+    if (rc == MUP_OK)
+        exclude = excluded(s, c);
     while (rc == MUP_OK) {
-        rc = cluster_requeue(c, s->job, exclude, &err);
+        rc = cluster_requeue(c, s->job, exclude, err);
         if (rc == MUP_OK)
             break;
         if (rc == MUP_DEVICE && clock_s() < end_s) {
@@ -255,10 +292,28 @@ static void ask_for_requeue(struct supervise *s)
             rc = MUP_OK;
         }
     }
+    if (rc != MUP_OK && exclude) { /* better those nodes than none */
+        supervise_note(s, "%s", err->text);
+        rc = cluster_requeue(c, s->job, NULL, err);
+    }
     cluster_close(c);
     free(exclude);
-    if (rc != MUP_OK)
-        supervise_note(s, "%s", err.text);
+    return rc;
+}
+
+/* After the loop, when nobody listens to agents any more. */
+static void give_back(struct supervise *s)
+{
+    struct mup_error err = { 0 };
+
+    if (ask_for_requeue(s, &err) == MUP_OK)
+        return;
+    supervise_note(s, "%s", err.text);
+    s->status = mup_fail(&s->end, MUP_STOPPED,
+                         "the job could not be queued again (%.400s); the same "
+                         "command continues from the last checkpoint",
+                         err.text);
+    log_end(s, s->status, s->end.text);
 }
 
 static void requeue(struct supervise *s, const struct supervisor_action *a)
@@ -278,11 +333,20 @@ static void requeue(struct supervise *s, const struct supervisor_action *a)
         mup_fail(&s->end, MUP_STOPPED,
                  "%.400s; the run goes on when the job runs again", a->text);
     supervise_write_state(s, clock_s());
-    supervise_close_ranks(s);
-    supervise_close_agents(s);
     /* Whoever takes the nodes decides whether the job comes back. */
-    if (s->machine.wish != WISH_PREEMPT)
-        ask_for_requeue(s);
+    s->gives_back = s->machine.wish != WISH_PREEMPT;
+}
+
+void supervise_end(struct supervise *s, int status, const char *what,
+                   const char *why)
+{
+    if (s->ended)
+        return;
+    s->ended = 1;
+    s->status = mup_fail(&s->end, status, "%s: %.600s", what,
+                         *why ? why : "it gave no reason");
+    log_end(s, status, s->end.text);
+    supervise_write_state(s, clock_s());
 }
 
 static void act(struct supervise *s, const struct supervisor_action *a)
@@ -395,6 +459,7 @@ static void take_agent_line(void *context, const char *text)
 
     (void)!write(s->log, text, strlen(text)); /* a log has no remedy */
     (void)!write(s->log, "\n", 1);
+    snprintf(s->agent_words, sizeof(s->agent_words), "%s", text);
 }
 
 static void reap_children(struct supervise *s)
@@ -407,6 +472,29 @@ static void reap_children(struct supervise *s)
         if (waitpid(0, NULL, s->ended ? 0 : WNOHANG) <= 0)
             break;
     }
+}
+
+/* Ranks and agents have not heard of us for so long that they have ended: no
+ * node is to blame for what they seem to have done. */
+static void check_own_silence(struct supervise *s)
+{
+    double now_s = clock_s(), silent_s = now_s - s->loop_s;
+    struct supervisor_action a = { .kind = ACTION_REQUEUE };
+
+    if (s->loop_s > 0 && silent_s > s->config.recover.lease_s) {
+        snprintf(a.text, sizeof(a.text),
+                 "the supervisor itself stood still for %.1f s, longer than "
+                 "recover.lease_s",
+                 silent_s);
+        if (s->machine.requeues > 0)
+            requeue(s, &a);
+        else {
+            a.status = MUP_DEVICE;
+            a.kind = ACTION_END;
+            act(s, &a);
+        }
+    }
+    s->loop_s = now_s;
 }
 
 static int loop(struct supervise *s, struct mup_error *err)
@@ -422,12 +510,19 @@ static int loop(struct supervise *s, struct mup_error *err)
     while (!s->ended) {
         double now_s;
 
+        check_own_silence(s);
+        if (s->ended)
+            break;
         serve(s, fds);
         now_s = clock_s();
         step_read(&s->agent_step, take_agent_line, s);
         reap_children(s);
-        look_for_wishes(s, now_s);
-        roster_alive(&s->agents);
+        look_for_wishes(s);
+        scribe_flush(&s->scribe);
+        if (now_s - s->alive_s > SUPERVISE_ALIVE_S) {
+            roster_alive(&s->agents);
+            s->alive_s = now_s;
+        }
         supervise_watch_nodes(s, now_s);
         supervise_watch_ranks(s, now_s);
         tick.now_s = now_s;
@@ -454,15 +549,20 @@ static int read_job(struct supervise *s, struct mup_error *err)
                         "launch --slurm' submits, not by hand");
     s->job = strtoll(id, NULL, 10);
     s->restart = restart ? strtoll(restart, NULL, 10) : 0;
-    s->limit_unix_s = supervise_unix_s() + 60 * s->config.slurm.time_min;
     rc = hostlist_parse(nodes, &s->nodes, err);
-    if (!rc && s->nodes.n < s->config.slurm.nodes)
-        rc = mup_fail(err, MUP_USAGE,
-                      "the job has %d nodes, and slurm.nodes asks for %lld",
-                      s->nodes.n, (long long)s->config.slurm.nodes);
     node_name(s->here);
     address_find(s->here, s->address, sizeof(s->address));
     return rc;
+}
+
+static int check_size(struct supervise *s, struct mup_error *err)
+{
+    s->limit_unix_s = supervise_unix_s() + 60 * s->config.slurm.time_min;
+    if (s->nodes.n >= s->config.slurm.nodes)
+        return MUP_OK;
+    return mup_fail(err, MUP_USAGE,
+                    "the job has %d nodes, and slurm.nodes asks for %lld",
+                    s->nodes.n, (long long)s->config.slurm.nodes);
 }
 
 /* What earlier jobs of the run left. */
@@ -484,6 +584,7 @@ static void continue_incident(struct supervise *s, const struct launch_log *log)
     const char *name = "", *text = "its batch host was lost";
     double began = 0, now = supervise_unix_s();
     json_t *event;
+    int over = 0;
     size_t k;
 
     json_array_foreach(log->events, k, event)
@@ -502,9 +603,12 @@ static void continue_incident(struct supervise *s, const struct launch_log *log)
             name = "";
             text = "its batch host was lost";
             began = 0;
+            over = 0;
+        } else if (!strcmp(kind, "ended")) {
+            over = 1; /* who starts it again has not waited for it */
         }
     }
-    if (log->restarts < 0 || log->first_unix_s <= 0)
+    if (log->first_unix_s <= 0 || over)
         return;
     if (began <= 0) { /* nobody said good-bye */
         json_t *o = launch_state_read(s->dir);
@@ -621,9 +725,11 @@ static int open_all(struct supervise *s, struct mup_error *err)
                        sizeof(s->config_path), err);
 
     if (!rc)
+        rc = read_job(s, err);
+    if (!rc)
         rc = run_config_load(s->config_path, NULL, 0, &s->config, err);
     if (!rc)
-        rc = read_job(s, err);
+        rc = check_size(s, err);
     if (!rc)
         rc = ejected_path(s->config.recover.exclude_file, s->exclude_path,
                           sizeof(s->exclude_path), err);
@@ -641,10 +747,23 @@ static int open_all(struct supervise *s, struct mup_error *err)
     snprintf(path, sizeof(path), "%s/log", s->dir);
     if (!rc)
         rc = file_append_open(path, 0, &s->log, err);
+    if (!rc)
+        rc = scribe_open(s->dir, &s->scribe, err);
     log_supervisor(s);
     if (!rc)
         outwait_lease(s);
     return rc ? rc : supervise_open_agents(s, err);
+}
+
+/* One for every node and rank; sessions begin with a limit of 1024. */
+static void allow_connections(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int supervise_run(const struct args *args, const char *dir,
@@ -654,6 +773,7 @@ int supervise_run(const struct args *args, const char *dir,
         .args = args,
         .dir = dir,
         .log = -1,
+        .scribe = { .fd = -1, .dir = dir },
         .agents = { .listen = -1 },
         .agent_step = { .err = -1 },
         .ranks = { .step = { .err = -1 } },
@@ -662,14 +782,18 @@ int supervise_run(const struct args *args, const char *dir,
 
     stop_watch_job();
     (void)signal(SIGPIPE, SIG_IGN);
+    allow_connections();
     rc = open_all(&s, err);
-    if (rc)
-        log_end(&s, rc, err ? err->text : "");
-    else
+    if (!rc)
         rc = loop(&s, err);
+    else if (s.job) /* not by hand: the journal is another's then */
+        log_end(&s, rc, err ? err->text : "");
     supervise_close_ranks(&s);
     supervise_close_agents(&s);
+    scribe_close(&s.scribe, WRITE_S);
     reap_children(&s);
+    if (s.gives_back)
+        give_back(&s);
     supervisor_clear(&s.machine);
     hostlist_clear(&s.nodes);
     if (s.log >= 0)

@@ -12,8 +12,13 @@
 #include "launcher/launch_log.h"
 #include "launcher/preflight.h"
 #include "launcher/roster.h"
+#include "launcher/scribe.h"
 #include "launcher/step.h"
 #include "launcher/supervisor.h"
+
+/* Between two "alive" to everybody: a part of the shortest lease, and no more
+ * than thousands of them can be sent. */
+#define SUPERVISE_ALIVE_S 0.5
 
 /* What the check before the start knows of a node. */
 enum check_state {
@@ -29,7 +34,7 @@ struct supervise_node {
     int cleared;   /* no rank lives there, as its agent says */
     int lost;      /* its agent is gone or silent */
     double lost_s; /* since when */
-    int pair_port, peer;
+    int peer;
     double pair_bytes_per_s;
     char text[SUPERVISOR_TEXT_BYTES]; /* why it is not used */
 };
@@ -92,19 +97,22 @@ struct supervise {
     struct roster agents;
     struct step agent_step;
     struct supervise_pairs pairs;
-    double check_began_s, agents_began_s;
+    double check_began_s, agents_began_s, alive_s;
+    char agent_words[STEP_LINE_BYTES]; /* the last ones of their srun */
     struct supervise_ranks ranks;
     struct incident incident;
     double began_s; /* last sign of life of what fails now; 0: not known */
-    int log;        /* DIR/log */
-    int children;   /* draining in the background */
+    struct scribe scribe;
+    int log;      /* DIR/log */
+    int children; /* draining in the background */
     int64_t best_step, last_step;
     int64_t saved_step;
     double saved_unix_s, trained_s, step_s; /* clock of the last step */
-    double tokens_per_s;
-    double state_s, journal_s; /* clock of the last write, read */
-    double first_unix_s;       /* of the run's first supervisor */
+    double state_s, loop_s; /* clock of the last write, of the last round */
+    double first_unix_s;    /* of the run's first supervisor */
+    int64_t raised;         /* the incarnation that we made the newest */
     int ended, status;
+    int gives_back;       /* the job, to the queue, at the end */
     struct mup_error end; /* its sentence */
 };
 
@@ -154,6 +162,13 @@ double supervise_unix_s(void);
 
 /* --- supervise.c --- */
 
+/* Once for each number.  MUP_USAGE where somebody else has taken it: the run is
+ * another's then. */
+int supervise_raise_fence(struct supervise *s, int64_t incarnation,
+                          struct mup_error *err);
+/* The run ends, whatever the machine makes of it: what, and why. */
+void supervise_end(struct supervise *s, int status, const char *what,
+                   const char *why);
 /* DIR as the client made it; inside of a job. */
 int supervise_run(const struct args *args, const char *dir,
                   struct mup_error *err);

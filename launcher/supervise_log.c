@@ -34,7 +34,7 @@ void supervise_log(struct supervise *s, json_t *event)
 {
     struct mup_error err = { 0 };
 
-    if (launch_log_append(s->dir, event, &err) != MUP_OK)
+    if (scribe_put(&s->scribe, SCRIBE_EVENT, event, &err) != MUP_OK)
         supervise_note(s, "%s", err.text);
 }
 
@@ -108,7 +108,8 @@ void supervise_write_state(struct supervise *s, double now_s)
     json_object_set_new(o, "started_unix_s", json_real(s->first_unix_s));
     json_object_set_new(o, "limit_unix_s", json_real(s->limit_unix_s));
     json_object_set_new(o, "nodes", nodes);
-    (void)launch_state_write(s->dir, o, NULL); /* again in a second */
+    /* again in a second */
+    (void)scribe_put(&s->scribe, SCRIBE_STATE, o, NULL);
 }
 
 /* --- incidents --- */

@@ -44,31 +44,38 @@ void supervise_lose_node(struct supervise *s, int node, double began_s,
     tell_node(s, EVENT_LOST, node, text);
 }
 
-static void find_silent(struct supervise *s, double now_s)
+static void look_at_node(struct supervise *s, int node, double now_s)
 {
+    const struct rank_state *a = &s->agents.state[node];
+    const char *name = s->nodes.name[node];
     char text[200];
 
-    for (int i = 0; i < s->nodes.n; i++) {
-        const struct rank_state *a = &s->agents.state[i];
-
-        if (s->node[i].lost)
-            continue;
-        if (a->lost || a->bye) {
-            snprintf(text, sizeof(text), "%s is gone: its agent ended",
-                     s->nodes.name[i]);
-            supervise_lose_node(s, i, a->last_s, text);
-        } else if (a->pid && now_s - a->last_s > s->config.recover.node_s) {
-            snprintf(text, sizeof(text),
-                     "%s is silent: nothing heard of it for %.1f s",
-                     s->nodes.name[i], now_s - a->last_s);
-            supervise_lose_node(s, i, a->last_s, text);
-        } else if (!a->pid && now_s - s->agents_began_s > AGENTS_S) {
-            snprintf(text, sizeof(text),
-                     "%s did not come up: no agent within %.0f s",
-                     s->nodes.name[i], AGENTS_S);
-            supervise_lose_node(s, i, s->agents_began_s, text);
-        }
+    if (s->node[node].lost)
+        return;
+    if (a->lost || a->bye) {
+        snprintf(text, sizeof(text), "%s is gone: its agent ended", name);
+        supervise_lose_node(s, node, a->last_s, text);
+    } else if (a->pid && now_s - a->last_s > s->config.recover.node_s) {
+        snprintf(text, sizeof(text),
+                 "%s is silent: nothing heard of it for %.1f s", name,
+                 now_s - a->last_s);
+        supervise_lose_node(s, node, a->last_s, text);
+    } else if (!a->pid && now_s - s->agents_began_s > AGENTS_S) {
+        snprintf(text, sizeof(text),
+                 "%s did not come up: no agent within %.0f s", name, AGENTS_S);
+        supervise_lose_node(s, node, s->agents_began_s, text);
     }
+}
+
+/* Did srun end before it started an agent?  No node is to blame for that. */
+static int is_unstarted(const struct supervise *s)
+{
+    if (!s->agent_step.exited)
+        return 0;
+    for (int i = 0; i < s->nodes.n; i++)
+        if (s->agents.state[i].pid)
+            return 0;
+    return 1;
 }
 
 /* --- the check before the start --- */
@@ -95,25 +102,20 @@ static void take_checked(struct supervise *s, int node, const char *text)
 {
     struct supervise_node *n = &s->node[node];
     struct preflight_result result;
-    char why[PREFLIGHT_TEXT_BYTES + 100];
 
     if (n->check != CHECK_ASKED)
         return;
     n->check = CHECK_ANSWERED;
-    if (preflight_parse(text, &result, NULL) != MUP_OK) {
-        n->check = CHECK_NONE;
-        tell_node(s, EVENT_SICK, node,
-                  "the check before the start gave no answer that can be "
-                  "read, or none in time");
-        return;
+    n->skew_s = 0;
+    if (preflight_parse(text, &result, NULL) == MUP_OK) {
+        n->skew_s = result.wall_unix_s - supervise_unix_s();
+    } else {
+        result = (struct preflight_result){ 0 };
+        snprintf(result.bad, sizeof(result.bad),
+                 "the check before the start gave no answer that can be read, "
+                 "or none in time");
     }
-    n->result = result;
-    n->skew_s = result.wall_unix_s - supervise_unix_s();
-    if (!result.bad[0])
-        return;
-    n->check = CHECK_NONE;
-    snprintf(why, sizeof(why), "%s", result.bad);
-    tell_node(s, EVENT_SICK, node, why);
+    n->result = result; /* judged beside the others' */
 }
 
 /* Nodes that answered and are still to be judged, in order. */
@@ -225,6 +227,40 @@ static void judge_pairs(struct supervise *s, const int *list, int n,
     free(bad);
 }
 
+static void begin_pairs(struct supervise *s, int *list, double now_s)
+{
+    const int n = list_answered(s, list);
+
+    s->pairs.round = 0;
+    s->pairs.rounds = n < 2 ? 0 : n < 3 ? 1 : ROUNDS;
+    if (s->pairs.rounds)
+        begin_round(s, list, n, now_s);
+    else
+        judge_pairs(s, list, n, now_s);
+}
+
+/* Is it more than bad luck with nodes, as a full disk that all share?  Then
+ * none of them is ejected for it. */
+static int is_everywhere(struct supervise *s, const int *list, int n,
+                         char (*bad)[PREFLIGHT_TEXT_BYTES])
+{
+    const int left = s->machine.options.may_eject - s->machine.ejected;
+    char what[200];
+    int n_bad = 0, first = 0;
+
+    for (int i = 0; i < n; i++)
+        if (bad[i][0] && n_bad++ == 0)
+            first = i;
+    if (n_bad < 2 || (n_bad < n && n_bad <= left))
+        return 0;
+    snprintf(what, sizeof(what),
+             "%d of %d nodes fail the check before the start, so that the "
+             "fault is elsewhere and none is ejected; %.64s says",
+             n_bad, n, s->nodes.name[list[first]]);
+    supervise_end(s, MUP_DEVICE, what, bad[first]);
+    return 1;
+}
+
 /* What all said about themselves, side by side; then the ways between them. */
 static void compare(struct supervise *s, int *list, int n, double now_s)
 {
@@ -236,14 +272,10 @@ static void compare(struct supervise *s, int *list, int n, double now_s)
             answers[i] = (struct preflight_answer){ 1, s->node[list[i]].result,
                                                     s->node[list[i]].skew_s };
         preflight_compare(answers, n, bad);
-        judge(s, list, n, bad, 0);
-        n = list_answered(s, list);
-        s->pairs.round = 0;
-        s->pairs.rounds = n < 2 ? 0 : n < 3 ? 1 : ROUNDS;
-        if (s->pairs.rounds)
-            begin_round(s, list, n, now_s);
-        else
-            judge_pairs(s, list, n, now_s);
+        if (!is_everywhere(s, list, n, bad)) {
+            judge(s, list, n, bad, 0);
+            begin_pairs(s, list, now_s);
+        }
     }
     free(answers);
     free(bad);
@@ -340,7 +372,8 @@ static void hear_agent(void *context, const struct rank_event *e)
         name_node(s, node, e->message.host);
         tell_node(s, EVENT_AGENT, node, NULL);
     } else if (e->kind == RANK_LOST || e->kind == HEARTBEAT_BYE) {
-        find_silent(s, clock_s());
+        /* that one: of the others there may be news that is not read yet */
+        look_at_node(s, node, clock_s());
     } else if (e->kind == HEARTBEAT_PROGRESS) {
         if (!strncmp(text, "checked ", 8))
             take_checked(s, node, text + 8);
@@ -431,7 +464,14 @@ void supervise_clear_nodes(struct supervise *s)
 
 void supervise_watch_nodes(struct supervise *s, double now_s)
 {
-    find_silent(s, now_s);
+    if (is_unstarted(s)) {
+        supervise_end(s, MUP_DEVICE,
+                      "srun could not start the agents of the nodes",
+                      s->agent_words);
+        return;
+    }
+    for (int i = 0; i < s->nodes.n; i++)
+        look_at_node(s, i, now_s);
     if (s->config.recover.preflight)
         go_on_checking(s, now_s);
 }

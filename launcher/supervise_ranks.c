@@ -21,7 +21,6 @@
 #define SRUN_S 5.0
 /* Over the lease: for a rank to be scheduled and to end. */
 #define LEASE_MARGIN_S 0.5
-#define ALIVE_S        0.5
 /* Until a hung rank is known as such: so many times its longest silence. */
 #define HUNG_FACTOR 10
 #define HUNG_LEAST  10.0
@@ -94,15 +93,12 @@ int supervise_start_ranks(struct supervise *s, int64_t incarnation,
 {
     const int n = (int)(s->config.slurm.nodes * s->config.slurm.ranks_per_node);
     struct supervise_ranks *r = &s->ranks;
-    int64_t newest = 0;
-    int rc = fence_read(s->dir, &newest, err);
+    int rc = supervise_raise_fence(s, incarnation, err);
 
     *r = (struct supervise_ranks){ .incarnation = incarnation,
                                    .n = n,
                                    .step = { .err = -1 },
                                    .started_s = clock_s() };
-    if (!rc && newest < incarnation)
-        rc = fence_raise(s->dir, incarnation, err);
     if (!rc)
         rc = roster_open("0.0.0.0", n, &r->roster, err);
     if (rc)
@@ -203,7 +199,7 @@ static void take_beat(struct supervise *s, int rank,
 
     if (beat->phase > r->reached[rank])
         r->reached[rank] = beat->phase;
-    for (int i = 0; i < r->n; i++)
+    for (int i = 0; s->incident.open && i < r->n; i++)
         if (r->reached[i] < least)
             least = r->reached[i];
     if (least >= TRAIN_JOINED)
@@ -392,13 +388,12 @@ static void tell_no_start(struct supervise *s, double now_s)
     supervise_tell(s, &e);
 }
 
-static double silence_s(const struct supervise *s, int phase)
+/* Outside of checkpoints. */
+static double silence_s(const struct supervise *s)
 {
     const struct recover_config *c = &s->config.recover;
     double longest = 0, limit;
 
-    if (phase == TRAIN_CHECKPOINT)
-        return c->checkpoint_s;
     if (c->step_s > 0)
         return c->step_s;
     for (int i = 0; i < s->ranks.n; i++)
@@ -412,15 +407,19 @@ static double silence_s(const struct supervise *s, int phase)
 static void find_hung(struct supervise *s, double now_s)
 {
     struct supervise_ranks *r = &s->ranks;
+    const double step_s = silence_s(s);
     char line[64];
     int hung = -1;
 
     for (int i = 0; i < r->n; i++) {
         const struct rank_state *state = &r->roster.state[i];
+        const double limit_s = state->phase == TRAIN_CHECKPOINT
+                                   ? s->config.recover.checkpoint_s
+                                   : step_s;
 
         if (!state->connected || state->bye || state->phase < TRAIN_STEP)
             continue;
-        if (now_s - state->last_s > silence_s(s, state->phase) &&
+        if (now_s - state->last_s > limit_s &&
             (hung < 0 || state->last_s < r->roster.state[hung].last_s))
             hung = i;
     }
@@ -514,7 +513,7 @@ void supervise_watch_ranks(struct supervise *s, double now_s)
     }
     if (!r->open || r->done)
         return;
-    if (now_s - r->alive_s > ALIVE_S) {
+    if (now_s - r->alive_s > SUPERVISE_ALIVE_S) {
         roster_alive(&r->roster);
         r->alive_s = now_s;
     }

@@ -14,6 +14,7 @@
 #include "launcher/verbs.h"
 #include "model/clock.h"
 #include "model/lock.h"
+#include "model/node.h"
 
 static const struct option options[] = {
     { "no-wait", 0, NULL, "do not wait until the run has saved its state" },
@@ -41,7 +42,7 @@ static int nothing_to_do(const char *dir)
 static int cancel_local(const char *dir, const char *lock_name, int wait,
                         struct mup_error *err)
 {
-    char path[4096], host[65], here[65] = "";
+    char path[4096], host[65], here[NODE_NAME_BYTES];
     long pid, now_pid;
     int rc = path_join(dir, lock_name, path, sizeof(path), err);
 
@@ -49,7 +50,8 @@ static int cancel_local(const char *dir, const char *lock_name, int wait,
         return rc;
     if (!lock_holder(path, host, sizeof(host), &pid))
         return nothing_to_do(dir);
-    if (gethostname(here, sizeof(here) - 1) != 0 || strcmp(here, host) != 0)
+    node_name(here); /* as the lock has it */
+    if (strcmp(here, host) != 0)
         return mup_fail(err, MUP_USAGE,
                         "'%s' is run by process %ld on %s, which is another "
                         "machine; there, 'kill -INT %ld' stops it",

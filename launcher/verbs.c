@@ -3,12 +3,12 @@
 #include <string.h>
 
 const struct verb *const verbs[] = {
-    &verb_doctor,    &verb_data,        &verb_plan,   &verb_train,
-    &verb_sweep,     &verb_coord_check, &verb_report, &verb_lint,
-    &verb_transfer,  &verb_launch,      &verb_status, &verb_cancel,
-    &verb_preflight, &verb_show,        &verb_rules,  &verb_plot,
-    &verb_help,      &verb_worker,      &verb_agent,  &verb_supervise,
-    &verb_drive,     &verb_door,        NULL,
+    &verb_doctor,    &verb_data,        &verb_plan,     &verb_train,
+    &verb_sweep,     &verb_coord_check, &verb_report,   &verb_lint,
+    &verb_transfer,  &verb_launch,      &verb_status,   &verb_cancel,
+    &verb_preflight, &verb_show,        &verb_rules,    &verb_plot,
+    &verb_help,      &verb_worker,      &verb_agent,    &verb_supervise,
+    &verb_drive,     &verb_door,        &verb_sentinel, NULL,
 };
 
 const struct option common_options[] = {

@@ -36,8 +36,8 @@ void verb_usage(const struct verb *verb, FILE *out);
 
 extern const struct verb verb_agent, verb_cancel, verb_coord_check, verb_data,
     verb_doctor, verb_door, verb_drive, verb_help, verb_launch, verb_lint,
-    verb_plan, verb_plot, verb_preflight, verb_report, verb_rules, verb_show,
-    verb_status, verb_supervise, verb_sweep, verb_train, verb_transfer,
-    verb_worker;
+    verb_plan, verb_plot, verb_preflight, verb_report, verb_rules,
+    verb_sentinel, verb_show, verb_status, verb_supervise, verb_sweep,
+    verb_train, verb_transfer, verb_worker;
 
 #endif

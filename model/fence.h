@@ -19,7 +19,9 @@
  * later.  A file system whose listings are late could let one through: it is a
  * whole checkpoint of the same run all the same.
  *
- * Nothing is removed without a look right before, each time.  What a process
+ * Nothing that may be of use to a newer incarnation is removed or renamed
+ * without a look right before, each time (a sweep takes only what is older, or
+ * half removed already).  What a process
  * can still do that was stopped between a look and the next call, for as long
  * as you like:
  *

@@ -508,5 +508,6 @@ int pool_reap(struct pool *pool, struct pool_worker *w, char *how, size_t bytes)
     close_fd(&w->in);
     w->pid = 0;
     w->used = 0;
+    w->spoke = 0;
     return 1;
 }

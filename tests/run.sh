@@ -1,7 +1,7 @@
 #!/bin/bash
 # Run tests and count: tests/run.sh BUILD TEST...  A test is a cmocka binary or
 # a shell script that prints "ok - NAME" and "not ok - NAME" lines and finds the
-# program in $BIN.  One test a core at a time; ends with "N passed, N failed".
+# program in $BIN.  One test a core at a time, or TEST_JOBS; ends with "N passed, N failed".
 set -uo pipefail
 
 build=$1
@@ -25,7 +25,7 @@ one() {
 export -f one
 
 rm -f "$logs"/*.log "$logs"/*.code
-printf '%s\0' "$@" | xargs -0 -r -P "$(nproc)" -I{} bash -c 'one "$@"' _ {} \
+printf '%s\0' "$@" | xargs -0 -r -P "${TEST_JOBS:-$(nproc)}" -I{} bash -c 'one "$@"' _ {} \
     "$logs"
 
 passed=0

@@ -5,7 +5,10 @@
 
 TEST_SH := $(wildcard tests/*.sh)
 TEST_SH := $(filter-out tests/lint.sh tests/run.sh,$(TEST_SH))
-SLURM_SH := $(wildcard tests/slurm/test_*.sh)
+# On a cluster that they start.  `make test` runs the first two, the second one
+# in part.
+SLURM_SH := tests/slurm/test_cluster.sh tests/slurm/test_recover.sh
+SLURM_SH += $(filter-out $(SLURM_SH),$(wildcard tests/slurm/test_*.sh))
 
 setup: ## install the Debian packages that are missing
 	@launcher/setup.sh build
@@ -22,25 +25,28 @@ corpus: all ## prepare the debdoc corpus (67 MB to fetch)
 test: ## build and run all tests
 	@launcher/setup.sh build cluster
 	@$(MAKE) --no-print-directory -j$(shell nproc) build-tests
-	@tests/run.sh $(B) $(TEST_BIN) $(TEST_SH)
+	@tests/run.sh $(B) $(TEST_BIN) $(TEST_SH) $(wordlist 1,2,$(SLURM_SH))
 
 check: test
 
-.PHONY: build-tests test-unit
+.PHONY: build-tests test-unit soak-slurm
 build-tests: $(BIN) $(B)/libmup.a $(TEST_BIN) $(BENCH_BIN)
 
 test-unit: ## build and run the unit tests alone [T=test_name ...]
 	@$(MAKE) --no-print-directory -j$(shell nproc) build-tests
 	@tests/run.sh $(B) $(if $(T),$(T:%=$(B)/tests/%),$(TEST_BIN))
 
-soak: ## the long tests: kill loops, statistical coverage
+soak: ## the long tests: kill loops, statistical coverage, faults of a cluster
 	@launcher/setup.sh build cluster
 	@$(MAKE) --no-print-directory -j$(shell nproc) build-tests
 	@MUTRANSFER_SOAK=1 TEST_TIMEOUT=3600 tests/run.sh $(B) $(TEST_BIN) \
-	    tests/transfer_ranks.sh $(SLURM_SH)
+	    tests/transfer_ranks.sh
+	@$(MAKE) --no-print-directory soak-slurm
 
-test-slurm: $(BIN) ## what runs on a Slurm cluster, on one that it starts
-	@tests/run.sh $(B) $(SLURM_SH)
+# One at a time: recovery has limits in seconds.
+soak-slurm: $(BIN) ## of soak, what runs on a real SLURM cluster
+	@launcher/setup.sh build cluster
+	@MUTRANSFER_SOAK=1 TEST_JOBS=1 TEST_TIMEOUT=1800 tests/run.sh $(B) $(SLURM_SH)
 
 # The code that runs in threads is compiled for it, all else comes from the
 # library: nothing there is called from a second thread.

@@ -197,6 +197,29 @@ static void late_workers_take_their_part_and_absent_ones_none(void **state)
     crew_clear(&c);
 }
 
+static void an_element_that_is_gone_for_good_leaves_its_trial(void **state)
+{
+    struct study *s = *state;
+    struct crew c;
+    pid_t first, killer;
+
+    use_doors(s, &c);
+    setenv("FAKE_STEP_US", "40000", 1);
+    open_study(s, STUDY);
+    first = start_element(s, 1);
+    killer = fork();
+    if (killer == 0) {
+        pause_us(900000);
+        _exit(kill(first, SIGKILL) != 0);
+    }
+    run_well(s);
+    assert_int_equal(waitpid(first, NULL, 0), first);
+    assert_int_equal(end_of(killer), 0);
+    check_all_done(s, TRIALS);
+    assert_int_equal(s->notes, 1);
+    crew_clear(&c);
+}
+
 static void an_element_that_ends_is_replaced_by_its_next_start(void **state)
 {
     struct study *s = *state;
@@ -260,7 +283,7 @@ static void a_door_opens_to_nobody_without_its_token(void **state)
     good = door_enter(s->dir, 2);
     assert_true(good >= 0);
     close(good);
-    assert_int_equal(end_of(pid), MUP_OK);
+    assert_int_equal(end_of(pid), MUP_DEVICE); /* it left unasked */
     crew_clear(&c);
 }
 
@@ -427,6 +450,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_node_of_a_job_gets_its_own_srun),
         cmocka_unit_test(elements_of_an_array_come_through_doors),
         cmocka_unit_test(late_workers_take_their_part_and_absent_ones_none),
+        cmocka_unit_test(an_element_that_is_gone_for_good_leaves_its_trial),
         cmocka_unit_test(an_element_that_ends_is_replaced_by_its_next_start),
         cmocka_unit_test(a_door_opens_to_nobody_without_its_token),
         cmocka_unit_test(a_stopped_worker_is_replaced),

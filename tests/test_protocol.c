@@ -72,6 +72,34 @@ static void lines_of_the_protocol_read_back(void **state)
     free(line);
 }
 
+static void signs_of_life_are_understood(void **state)
+{
+    static const char lease[] = "{\"op\":\"alive\",\"lease_s\":1.5}";
+    static const char *const bad[] = {
+        "{\"op\":\"alive\"}",
+        "{\"op\":\"alive\",\"lease_s\":0}",
+        "{\"op\":\"run\",\"lease_s\":1}",
+        "[]",
+    };
+    const struct worker_message alive = { .event = WORKER_ALIVE };
+    struct worker_message back;
+    double lease_s = 0;
+    char *line;
+
+    (void)state;
+    assert_true(worker_parse_lease(lease, strlen(lease), &lease_s));
+    assert_true(lease_s == 1.5);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(worker_parse_lease(bad[i], strlen(bad[i]), &lease_s));
+    assert_true(lease_s == 1.5);
+    assert_int_equal(worker_format_message(&alive, &line, NULL), MUP_OK);
+    assert_string_equal(line, "{\"event\":\"alive\"}\n");
+    assert_int_equal(worker_parse_message(line, strlen(line) - 1, &back, NULL),
+                     MUP_OK);
+    assert_int_equal(back.event, WORKER_ALIVE);
+    free(line);
+}
+
 static void hostile_lines_are_refused(void **state)
 {
     static const char *const bad[] = {
@@ -105,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(torn_and_foreign_lines_are_passed_over),
         cmocka_unit_test(lines_of_the_protocol_read_back),
+        cmocka_unit_test(signs_of_life_are_understood),
         cmocka_unit_test(hostile_lines_are_refused),
     };
 

@@ -88,9 +88,71 @@ cancelled() {
     as_whole "with the losses of the unbroken run"
 }
 
+# ---- before any rank trains --------------------------------------------------
+
+# is_checking: its nodes are, of which one takes seconds to answer.
+is_checking() {
+    grep -q '"phase":"checking"' "$dir/launch.json"
+}
+exit_code() {
+    scontrol show job "$(job)" | sed -n 's/.*ExitCode=\([0-9:]*\).*/\1/p'
+}
+
+# The agents are asked for things until the loop is over.
+early() {
+    begin early --drill.preflight="node node2 hang" --recover.preflight_s=8
+    until_true 30 is_checking
+    scancel --batch --signal=TERM "$(job)"
+    finish
+    ended "a run whose nodes are wanted during the check stops" 7
+    [ "$(exit_code)" = 7:0 ] && ok "and its supervisor says so itself" ||
+        not_ok "and its supervisor says so itself" "$(exit_code)" "$(tell)"
+}
+
+# A start by hand, or another supervisor, has taken the number meanwhile.
+taken() {
+    begin taken --drill.preflight="node node2 hang" --recover.preflight_s=5
+    until_true 30 is_checking
+    echo 1 >"$dir/incarnation"
+    finish
+    ended "a run that somebody else has started meanwhile is left to him" 4
+    [ ! -e "$dir/metrics.jsonl" ] && ok "and no rank has trained" ||
+        not_ok "and no rank has trained" "$(tell)"
+    scontrol update nodename=node2 state=resume # it was drained
+}
+
+everywhere() {
+    begin everywhere --recover.preflight_s=1
+    finish
+    ended "a fault of all nodes ends the run" 4
+    says "with a sentence" launch.jsonl '"ended".*4 of 4 nodes fail the check'
+    [ ! -e "$XDG_STATE_HOME/mutransfer/ejected.jsonl" ] &&
+        ok "and no node is ejected for it" ||
+        not_ok "and no node is ejected for it" "$(tell)"
+}
+
+unstarted() {
+    mkdir -p bin
+    printf '#!/bin/sh\necho "srun: error: no step today" >&2\nexit 1\n' \
+        >bin/srun
+    chmod +x bin/srun
+    PATH=$work/bin:$PATH begin unstarted
+    finish
+    ended "a run whose srun fails ends" 4
+    says "with what srun said" launch.jsonl '"ended".*no step today'
+    [ ! -e "$XDG_STATE_HOME/mutransfer/ejected.jsonl" ] &&
+        ok "and no node is ejected for it" ||
+        not_ok "and no node is ejected for it" "$(tell)"
+}
+
 cluster up "$state" --nodes 4 >/dev/null || exit 1
 eval "$(cluster env "$state")"
-for name in ${*:-unbroken node hung flipped killed cancelled batch limit}; do
+# `make test` has time for the first ones
+names="unbroken node cancelled"
+[ -z "${MUTRANSFER_SOAK:-}" ] ||
+    names="unbroken node hung flipped killed cancelled batch limit early \
+        taken everywhere unstarted"
+for name in ${*:-$names}; do
     rm -rf "$XDG_STATE_HOME"
     "$name"
 done

@@ -1,7 +1,7 @@
 #!/bin/bash
 # 'sweep --slurm' on a cluster of four nodes with two workers each: the same
 # results as here, whatever dies; what the driver costs.  Finds the program in
-# $BIN; prints "ok - NAME" lines.  About 90 s.
+# $BIN; prints "ok - NAME" lines.  About 3 min.
 # shellcheck disable=SC2317 # "holds" calls
 set -uo pipefail
 export LC_ALL=C
@@ -19,6 +19,7 @@ fi
 # Not in $TMPDIR, which may be long.
 work=$(mktemp -d /tmp/mutransfer-sweep.XXXXXX)
 state=$work/cluster
+export XDG_STATE_HOME=$work/state
 cluster() {
     "$here/cluster.sh" "$1" "$state" "${@:2}" >>"$work/cluster.log" 2>&1
 }
@@ -96,8 +97,9 @@ sweep() {
 detached() {
     sweep "$@" --detach && until_true 30 saved "$1"
 }
-saved() {
-    [ "$(grep -sl '"checkpoint"' "$1"/trials/*/events.jsonl | wc -l)" -ge 8 ]
+saved() { # DIR [TRIALS]
+    [ "$(grep -sl '"checkpoint"' "$1"/trials/*/events.jsonl | wc -l)" -ge \
+        "${2:-8}" ]
 }
 journal() { # DIR EVENT: how many
     grep -c "\"event\":\"$2\"" "$1/launch.jsonl"
@@ -171,6 +173,18 @@ died 'a node is killed' killed 2
 holds 'a node is killed: they go on from their last checkpoint' resumed killed
 cluster start-node node3
 
+# The first node has the driver, too; the fourth one takes its place.
+sweep first --slurm.nodes=3 --detach
+until_true 30 saved first 6
+cluster kill-node node1
+until_true 90 ended first
+holds 'the first node is killed: all trials end' ended first
+holds '... with the results of the same sweep here' same_as_here first
+holds '... and the node is ejected' [ "$(journal first ejected)" = 1 ]
+until_true 60 no_job
+cluster start-node node1
+rm -rf "$XDG_STATE_HOME"
+
 detached hung
 cluster stop-node node4
 died 'a node hangs' hung 2
@@ -212,24 +226,44 @@ holds 'the same command watches the job that runs' \
 holds '... whose results are the same' same_as_here left
 until_true 30 no_job
 
+# ---- an array of small jobs -----------------------------------------------------
+array=(--slurm.array=yes)
+sweep array "${array[@]}"
+holds 'an array of eight jobs gives the same results' same_as_here array
+holds '... with all its workers' [ "$(grep -o '"done":[1-9]' \
+    array/workers.json | wc -l)" = 8 ]
+until_true 30 no_job
+
+detached torn "${array[@]}"
+cluster kill-node node3
+died 'a node of an array is killed' torn 2
+cluster start-node node3
+until_true 60 no_job
+
 # ---- what the driver costs ---------------------------------------------------------
 # 200 trials of 1 s that need no processor.
 sed -e 's/2^-7, 2^-6, 2^-5/0.01, 0.011, 0.012, 0.013, 0.014/' \
     -e 's/steps: 30/steps: 10/; s/every: 5/every: 0/' \
     -e "s/\[1, 2\]/[$(seq -s, 40)]/; s/\[32, 64\]/[32]/" sweep.yaml >many.yaml
-"$m" sweep many.yaml --slurm -o many >out.txt 2>err.txt
-holds '200 trials of a second end well' [ $? = 0 ]
-# wall time of the job over the trials' own time on eight workers
-ratio=$(
+# costs DIR ARG...: wall time of the job over the trials' own time on eight
+# workers.
+costs() {
+    "$m" sweep many.yaml --slurm -o "$@" >out.txt 2>err.txt || return
     {
-        awk -F, 'NR > 1 { s += $16 } END { print s / 8 }' many/trials.csv
-        grep -o '"wall_s":[0-9.]*' many/launch.jsonl | cut -d: -f2
+        awk -F, 'NR > 1 { s += $16 } END { print s / 8 }' "$1/trials.csv"
+        grep -o '"wall_s":[0-9.]*' "$1/launch.jsonl" | cut -d: -f2
     } | paste -sd' ' | awk '{ printf "%.3f", $2 / $1 }'
-)
-printf '200 trials on 4 nodes x 2 workers: %s of their own time\n' "$ratio"
-if [ -n "${MUTRANSFER_SOAK:-}" ]; then
-    holds 'the driver costs less than 20 %' \
-        awk "BEGIN { exit !($ratio < 1.2) }"
-fi
+}
+for how in no yes; do
+    ratio=$(costs "many-$how" --slurm.array=$how)
+    holds "200 trials of a second end well (slurm.array=$how)" [ $? = 0 ]
+    printf '200 trials on 8 workers, slurm.array=%s: %s of their own time\n' \
+        $how "$ratio"
+    if [ -n "${MUTRANSFER_SOAK:-}" ]; then
+        holds '... at a cost of less than 20 %' \
+            awk "BEGIN { exit !($ratio < 1.2) }"
+    fi
+    until_true 30 no_job
+done
 
 exit $failed

@@ -1,0 +1,40 @@
+#include <stdlib.h>
+
+#include "launcher/orphan.h"
+#include "launcher/paths.h"
+#include "launcher/verbs.h"
+#include "sweep/space.h"
+
+static int run(const struct args *args, struct mup_error *err)
+{
+    const char *place = getenv("SLURM_PROCID");
+    struct agent_options options = { .program = args->program,
+                                     .dir = args->operands[0],
+                                     .run = "sweep" };
+    struct space space = { 0 };
+    char path[1100];
+    int rc = path_join(options.dir, "sweep.yaml", path, sizeof(path), err);
+
+    if (rc == MUP_OK)
+        rc = space_open(path, NULL, 0, &space, err);
+    if (rc != MUP_OK)
+        return rc;
+    options.config = space.base;
+    options.rank = place ? (int)strtol(place, NULL, 10) : 0;
+    space_close(&space);
+    orphan_watch(&options);
+    return MUP_OK;
+}
+
+const struct verb verb_sentinel = {
+    "sentinel",
+    "DIR",
+    1,
+    1,
+    VERB_HIDDEN,
+    "give a sweep's job back when its driver is gone",
+    "Started by 'sweep --slurm' on every node of its job.",
+    NULL,
+    NULL,
+    run,
+};
