@@ -326,7 +326,8 @@ int job_make(const struct run_config *config, const char *const *command,
     if (rc == MUP_OK) {
         make_name(dir, uuid, j);
         launch_log_comment(uuid, j->comment, sizeof(j->comment));
-        make_request(s, j);
+        j->slurm = *s; /* the caller's may go before the job does */
+        make_request(&j->slurm, j);
         rc = make_script(config, command, j, err);
     }
     if (rc != MUP_OK)
