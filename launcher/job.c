@@ -326,7 +326,8 @@ int job_make(const struct run_config *config, const char *const *command,
     if (rc == MUP_OK) {
         make_name(dir, uuid, j);
         launch_log_comment(uuid, j->comment, sizeof(j->comment));
-        make_request(s, j);
+        j->slurm = *s; /* the caller's may go before the job does */
+        make_request(&j->slurm, j);
         rc = make_script(config, command, j, err);
     }
     if (rc != MUP_OK)
@@ -407,9 +408,9 @@ static int check_nodes(const struct job *j, const struct cluster_partition *p,
     if (small && fit + out < r->nodes)
         return fail_too_small(p, small, too_small(small, r), r, err);
     return mup_fail(err, MUP_USAGE,
-                    "the job wants %lld nodes, and partition '%s' has %d, of "
-                    "which %lld are left out; lower slurm.nodes or "
-                    "slurm.spares, or have nodes repaired",
+                    "the job wants %lld nodes, and partition '%s' has %d, %lld "
+                    "of them left out ('launch -n' says why); lower "
+                    "slurm.nodes or slurm.spares, or have nodes repaired",
                     (long long)r->nodes, p->name, n, (long long)out);
 }
 

@@ -8,6 +8,7 @@
 /* request borrows from the other members. */
 struct job {
     struct cluster_request request;
+    struct slurm_config slurm; /* its texts */
     char *script;
     char name[64];     /* "mutransfer-<name of DIR>-<8 digits of the uuid>" */
     char comment[64];  /* launch_log_comment */

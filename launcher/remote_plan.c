@@ -445,6 +445,8 @@ int remote_dry_run_sweep(const struct args *args, const struct space *space,
         print_nodes(&d);
         print_cluster(&d);
         printf("script   as sbatch takes it:\n\n%s", d.job.script);
+    } else if (d.filter.own) {
+        print_nodes(&d); /* they may be why */
     }
     job_clear(&d.job);
     node_filter_clear(&d.filter);
@@ -465,6 +467,8 @@ int remote_dry_run(const struct args *args, const struct run_config *config,
         rc = print_json(&d, err);
     else if (rc == MUP_OK)
         print_text(&d);
+    else if (d.filter.own && !args_given(args, "json"))
+        print_nodes(&d); /* they may be why */
     job_clear(&d.job);
     node_filter_clear(&d.filter);
     return rc;

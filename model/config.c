@@ -248,6 +248,8 @@ static const struct field drill_fields[] = {
     { "flip", FIELD_TEXT, ROLE_RUN, AT(flip), "", "",
       "rank R step S weight|m|v|grad|compute|copy TENSOR bit B: one bit "
       "changes in memory (docs/faults.md)" },
+    { "slow_write", FIELD_TEXT, ROLE_RUN, AT(slow_write), "", "",
+      "rank R ms M: every write of a checkpoint takes so long" },
     { "fail_write", FIELD_TEXT, ROLE_RUN, AT(fail_write), "", "",
       "rank R write N: the N-th write of a checkpoint fails" },
     { "fill_disk", FIELD_TEXT, ROLE_RUN, AT(fill_disk), "", "",

@@ -120,6 +120,7 @@ struct drill_config {
     char stop[FIELD_TEXT_BYTES];
     char slow[FIELD_TEXT_BYTES];
     char flip[FIELD_TEXT_BYTES];
+    char slow_write[FIELD_TEXT_BYTES];
     char fail_write[FIELD_TEXT_BYTES];
     char fill_disk[FIELD_TEXT_BYTES];
     char preflight[FIELD_TEXT_BYTES];

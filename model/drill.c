@@ -154,6 +154,7 @@ int drill_parse(const struct drill_config *c, struct drill *out,
     static const struct simple kill = { "kill", "step", "rank R step S" };
     static const struct simple stop = { "stop", "step", "rank R step S" };
     static const struct simple slow = { "slow", "ms", "rank R ms M" };
+    static const struct simple late = { "slow_write", "ms", "rank R ms M" };
     static const struct simple fail = { "fail_write", "write",
                                         "rank R write N" };
     static const struct simple fill = { "fill_disk", "bytes",
@@ -165,6 +166,8 @@ int drill_parse(const struct drill_config *c, struct drill *out,
         rc = parse_simple(&stop, c->stop, &d.stop, err);
     if (!rc)
         rc = parse_simple(&slow, c->slow, &d.slow, err);
+    if (!rc)
+        rc = parse_simple(&late, c->slow_write, &d.slow_write, err);
     if (!rc)
         rc = parse_simple(&fail, c->fail_write, &d.fail_write, err);
     if (!rc)

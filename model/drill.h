@@ -48,13 +48,14 @@ struct drill_preflight {
 };
 
 struct drill {
-    struct drill_at kill, stop, slow, fail_write, fill_disk;
+    struct drill_at kill, stop, slow, slow_write, fail_write, fill_disk;
     struct drill_flip flip;
     struct drill_preflight preflight;
 };
 
 /*  kill, stop   rank R step S
  *  slow         rank R ms M
+ *  slow_write   rank R ms M
  *  flip         rank R step S KIND TENSOR bit B [element N] [times N]
  *  fail_write   rank R write N
  *  fill_disk    rank R bytes N

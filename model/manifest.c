@@ -91,6 +91,7 @@ static json_t *describe_drill(const struct drill_config *d)
                  { "stop", d->stop },
                  { "slow", d->slow },
                  { "flip", d->flip },
+                 { "slow_write", d->slow_write },
                  { "fail_write", d->fail_write },
                  { "fill_disk", d->fill_disk },
                  { "preflight", d->preflight } };

@@ -214,6 +214,8 @@ int run_open_drill(struct run *r, struct mup_error *err)
     if (!rc)
         rc = settle(r, "flip", c->flip, &d->flip.rank, err);
     if (!rc)
+        rc = settle(r, "slow_write", c->slow_write, &d->slow_write.rank, err);
+    if (!rc)
         rc = settle(r, "fail_write", c->fail_write, &d->fail_write.rank, err);
     if (!rc)
         rc = settle(r, "fill_disk", c->fill_disk, &d->fill_disk.rank, err);
@@ -221,8 +223,8 @@ int run_open_drill(struct run *r, struct mup_error *err)
         rc = check_flip(r, err);
     if (!rc && r->is_first &&
         (d->kill.rank >= 0 || d->stop.rank >= 0 || d->slow.rank >= 0 ||
-         d->flip.rank >= 0 || d->fail_write.rank >= 0 ||
-         d->fill_disk.rank >= 0))
+         d->flip.rank >= 0 || d->slow_write.rank >= 0 ||
+         d->fail_write.rank >= 0 || d->fill_disk.rank >= 0))
         run_tell(r, "this run has faults on purpose (section drill)");
     return rc;
 }
@@ -234,6 +236,8 @@ int run_drill_writes(struct run *r, struct saver_fault *out,
 
     if (d->fill_disk.rank == r->ranks.all.rank)
         out->full_after_bytes = d->fill_disk.number;
+    if (d->slow_write.rank == r->ranks.all.rank)
+        out->slow_ms = d->slow_write.number;
     if (d->fail_write.rank != r->ranks.all.rank)
         return MUP_OK;
     out->fail_write = d->fail_write.number;

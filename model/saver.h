@@ -27,6 +27,7 @@
 struct saver_fault {
     int64_t fail_write;       /* this write(2), counted from 1, gives EIO */
     int64_t full_after_bytes; /* what goes beyond gives ENOSPC */
+    int64_t slow_ms;          /* before every write(2) */
 };
 
 struct saver_options {

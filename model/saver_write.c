@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -52,6 +53,14 @@ static void writing_path(const struct save_writer *w, int64_t step,
 
 /* --- bytes --- */
 
+static void sleep_ms(int64_t ms)
+{
+    struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
+
+    while (nanosleep(&t, &t) != 0)
+        ;
+}
+
 /* errno of the write, with the faults that were asked for. */
 static int write_fully(struct save_writer *w, int fd, const char *data,
                        size_t bytes, off_t at)
@@ -61,6 +70,8 @@ static int write_fully(struct save_writer *w, int fd, const char *data,
     while (bytes) {
         ssize_t n;
 
+        if (fault->slow_ms)
+            sleep_ms(fault->slow_ms);
         if (++w->writes == fault->fail_write)
             return EIO;
         if (fault->full_after_bytes &&

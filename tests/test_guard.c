@@ -86,6 +86,7 @@ static void the_texts_of_drills_are_parsed(void **state)
         .kill = "rank 1 step 20",
         .slow = " rank 0  ms 50 ",
         .flip = "rank 3 step 7 v blocks.0.moe.up bit 31 element 12",
+        .slow_write = "rank 1 ms 30",
         .fail_write = "rank 0 write 5",
         .fill_disk = "rank 2 bytes 1000000",
     };
@@ -98,6 +99,8 @@ static void the_texts_of_drills_are_parsed(void **state)
     assert_int_equal(d.kill.number, 20);
     assert_int_equal(d.stop.rank, -1);
     assert_int_equal(d.slow.number, 50);
+    assert_int_equal(d.slow_write.rank, 1);
+    assert_int_equal(d.slow_write.number, 30);
     assert_int_equal(d.fail_write.number, 5);
     assert_int_equal(d.fill_disk.number, 1000000);
     assert_int_equal(d.flip.kind, DRILL_V);
@@ -126,6 +129,7 @@ static void a_bad_drill_names_its_key(void **state)
         { "kill", "step 5 rank 1" },
         { "stop", "rank 1 step 99999999999999999999" },
         { "slow", "rank 0 step 5" },
+        { "slow_write", "rank 0 bytes 5" },
         { "fail_write", "rank 0 write" },
         { "fill_disk", "rank 0 bytes 0" },
         { "flip", "rank 0 step 5 weight embed" },

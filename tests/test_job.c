@@ -307,7 +307,7 @@ static void jobs_that_can_never_run_are_refused(void **state)
           "gives at most 2" },
         { { { "slurm.partition", "closed" } }, "is closed" },
         { { { "slurm.nodes", "3" }, { "slurm.exclude", "node[1-2]" } },
-          "of which 2 are left out" },
+          "2 of them left out" },
     };
 
     (void)state;
@@ -340,6 +340,24 @@ static void silence_is_not_a_refusal(void **state)
     cluster_answer = MUP_DEVICE;
     assert_check(one, 1, MUP_DEVICE, NULL);
     cluster_answer = MUP_OK;
+}
+
+/* Who makes a job changes the config for it, in a copy. */
+static void a_job_outlives_the_config_that_it_was_made_of(void **state)
+{
+    struct run_config c = config_of();
+    struct mup_error err = { 0 };
+    struct job j;
+
+    (void)state;
+    set(&c, "slurm.partition", "gpu");
+    set(&c, "slurm.account", "them");
+    assert_int_equal(make(&c, &j, &err), MUP_OK);
+    memset(&c, 'x', sizeof(c));
+    assert_string_equal(j.request.partition, "gpu");
+    assert_string_equal(j.request.account, "them");
+    assert_string_equal(j.request.qos, "");
+    job_clear(&j);
 }
 
 /* --- nodes that are left out --- */
@@ -385,6 +403,7 @@ static void unknown_nodes_are_not_excluded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_job_outlives_the_config_that_it_was_made_of),
         cmocka_unit_test(a_job_has_this_script),
         cmocka_unit_test(an_array_asks_for_the_share_of_one_worker),
         cmocka_unit_test(a_relative_folder_becomes_absolute),

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <time.h>
 
+#include "model/clock.h"
+
 /* Names below dir that begin with prefix. */
 static int count_names(const char *dir, const char *prefix)
 {
@@ -427,6 +429,35 @@ static void a_note_says_what_was_given_up(void **state)
     remove_tree(dir);
 }
 
+static void a_slow_disk_takes_its_time_and_no_more(void **state)
+{
+    struct saver_options o;
+    struct saver *s;
+    struct holding h;
+    struct saver_snapshot snapshot = { .step = 12 };
+    double start_s;
+    char dir[64];
+
+    (void)state;
+    share_out(&h, 1, RANK_0);
+    fill(&h, 1);
+    o = options_of(new_dir(dir), 0, 1);
+    o.fault.slow_ms = 5;
+    snapshot.parts = h.parts;
+    snapshot.n = h.n;
+    snapshot.state = json_object();
+    assert_int_equal(saver_open(&o, &s, NULL), MUP_OK);
+    start_s = clock_s();
+    assert_int_equal(saver_start(s, &snapshot, NULL), MUP_OK);
+    assert_int_equal(saver_wait(s, NULL), SAVER_WRITTEN);
+    /* two writes at least: the data and what is where */
+    assert_true(clock_s() - start_s >= 2 * 0.005);
+    saver_close(s);
+    json_decref(snapshot.state);
+    drop(&h, 1);
+    remove_tree(dir);
+}
+
 /* --- kills --- */
 
 static void save_for_ever(struct team *t, struct holding *h)
@@ -675,6 +706,7 @@ int main(void)
         cmocka_unit_test(the_disk_may_fill_up_at_any_byte),
         cmocka_unit_test(ranks_that_leave_a_gap_do_not_commit),
         cmocka_unit_test(a_note_says_what_was_given_up),
+        cmocka_unit_test(a_slow_disk_takes_its_time_and_no_more),
         cmocka_unit_test(a_kill_leaves_whole_checkpoints_alone),
         cmocka_unit_test(signals_go_to_the_main_thread),
         cmocka_unit_test(the_policy_decides_what_stays),

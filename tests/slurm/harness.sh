@@ -103,7 +103,8 @@ has_steps() {
 }
 # at_step N: wait until the run has come there.
 at_step() {
-    until_true 60 has_steps "$1" ||
+    until_true 60 eval "has_steps $1 || is_over $client"
+    has_steps "$1" ||
         not_ok "the run in $dir comes to step $1" "$(tell)"
 }
 # says NAME FILE PATTERN: a line of the run's file matches.
