@@ -8,9 +8,10 @@
 #include "model/clock.h"
 
 /* How long agents may take to come up. */
-#define AGENTS_S      30.0
-#define AGENTS_NODE_S 0.1 /* more for every node: srun starts them in a tree   \
-                           */
+#define AGENTS_S 30.0
+#define AGENTS_NODE_S                                                          \
+    0.1 /* more for every node: srun starts them in a tree                     \
+         */
 /* One measurement between two nodes. */
 #define PAIR_S 8.0
 #define ROUNDS 2

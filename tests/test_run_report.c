@@ -209,7 +209,8 @@ static void the_data_of_its_pictures_are_plain_columns(void **state)
     assert_non_null(strstr(text, "\n2 2600 53.1 0.3 0.4 46.3 2.4 1.1 2 0.6\n"));
     free(text);
     text = text_of("plots/loss.dat");
-    assert_non_null(strstr(text, "# tokens loss number, where incidents went on"));
+    assert_non_null(
+        strstr(text, "# tokens loss number, where incidents went on"));
     free(text);
 }
 
