@@ -464,8 +464,8 @@ static int apply_override(struct space *s, const char *override,
         if (!strcmp(s->parameter[i].key, key))
             return mup_fail(err, MUP_USAGE,
                             "'%s' is a parameter of this sweep; write "
-                            "'parameters.%s.value=%s'",
-                            key, key, value);
+                            "'parameters.%s.value%s=%s'",
+                            key, key, strchr(value, ',') ? "s" : "", value);
     for (int i = 0; i < s->n_groups; i++)
         if (!strcmp(s->group[i].key, key))
             return mup_fail(err, MUP_USAGE,

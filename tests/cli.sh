@@ -245,6 +245,9 @@ printf 'model:\n  width: 64\n' >bad.yaml
 t "a missing key is named" 2 'train.lr' "$m" train bad.yaml
 t "a head count that does not divide" 2 'model.width 40.*head_size' \
     "$m" train $tiny --model.width=40
+t "values for a parameter of a sweep are told how to be written" 2 \
+    "write 'parameters.train.lr.values=2\^-6,2\^-5'" \
+    "$m" sweep configs/quickstart.yaml -n --train.lr=2^-6,2^-5
 t "an empty sweep file" 2 'sweep' "$m" sweep /dev/null
 t "an unknown backend" 2 'unknown backend' "$m" train $tiny --run.backend=gpu
 
