@@ -47,8 +47,8 @@ int preflight_parse(const char *text, struct preflight_result *out,
 
 /* Which nodes are bad, from what all of them said: pure.  Beside their own
  * faults: clocks more than 5 s from the median, products or memory slower than
- * a third of the median, disks slower than a tenth.  bad[i] gets a sentence or
- * "". */
+ * a third of the median, disks slower than a tenth and than 20 MB/s.  bad[i]
+ * gets a sentence or "". */
 struct preflight_answer {
     int answered;
     struct preflight_result result;

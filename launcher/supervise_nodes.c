@@ -40,6 +40,18 @@ static void tell_node(struct supervise *s, int kind, int node, const char *text)
 
 /* --- silence --- */
 
+/* Ranks speak more often than their agent: training went on until then. */
+static double last_sign_s(const struct supervise *s, int node, double agent_s)
+{
+    const struct supervise_ranks *r = &s->ranks;
+    double last_s = agent_s;
+
+    for (int i = 0; r->open && i < r->n; i++)
+        if (r->node[i] == node && r->roster.state[i].last_s > last_s)
+            last_s = r->roster.state[i].last_s;
+    return last_s;
+}
+
 void supervise_lose_node(struct supervise *s, int node, double began_s,
                          const char *text)
 {
@@ -49,7 +61,7 @@ void supervise_lose_node(struct supervise *s, int node, double began_s,
         return;
     n->lost = 1;
     n->lost_s = clock_s();
-    s->began_s = began_s;
+    s->began_s = last_sign_s(s, node, began_s);
     tell_node(s, EVENT_LOST, node, text);
 }
 

@@ -147,8 +147,9 @@ int run_abandon_save(struct run *r, struct mup_error *note,
     if (r->saving == RUN_SAVED)
         return MUP_OK;
     /* until no disk is busy, and without losing patience with a slow one */
-    while (!r->ranks.world.status && count_states(r, 1, &ignored).busy)
+    do
         run_beat(r, TRAIN_CHECKPOINT, 0);
+    while (!r->ranks.world.status && count_states(r, 1, &ignored).busy);
     /* rank 0 removes the folder, when no one writes in it any more */
     if (!r->is_first)
         saver_abandon(r->saver, note);
@@ -220,8 +221,13 @@ int run_settle_save(struct run *r, int wait, struct mup_error *err)
 {
     while (r->saving != RUN_SAVED) {
         struct mup_error note = { 0 };
-        struct tally t = count_states(r, wait, &note);
-        int rc = comm_sync(&r->ranks.world, err);
+        struct tally t;
+        int rc;
+
+        if (wait) /* said before it: a slow disk is no rank that hangs */
+            run_beat(r, TRAIN_CHECKPOINT, 0);
+        t = count_states(r, wait, &note);
+        rc = comm_sync(&r->ranks.world, err);
 
         if (rc)
             return rc;
@@ -234,10 +240,8 @@ int run_settle_save(struct run *r, int wait, struct mup_error *err)
         }
         if (t.busy && !wait)
             return MUP_OK;
-        if (t.busy) {
-            run_beat(r, TRAIN_CHECKPOINT, 0);
+        if (t.busy)
             continue;
-        }
         if (r->saving == RUN_COMMITTING)
             return t.committed ? stands(r, &note, err) : MUP_OK;
         r->saving = RUN_COMMITTING;

@@ -416,6 +416,10 @@ static void the_odd_one_out_is_named(void **state)
         assert_int_equal(compare(&m, n), -1);
         m.answer[0].result.disk_bytes_per_s = 3e6;
         assert_int_equal(compare(&m, n), 0);
+        /* beside caches, one that had to wait once is none that is bad */
+        for (int i = 0; i < n; i++)
+            m.answer[i].result.disk_bytes_per_s = i ? 8.5e8 : 8e7;
+        assert_int_equal(compare(&m, n), -1);
     }
     set_up(&m);
     m.answer[0].answered = 0;

@@ -126,7 +126,7 @@ job() {
 }
 # node_of RANK: where it runs, as the supervisor says.
 node_of() {
-    "$m" status "$dir" --json | tr -d ' \n' |
+    tr -d ' \n' <"$dir/launch.json" |
         grep -oE '\{"name":"[^"]*"[^}]*"ranks":\[[^]]*\]' |
         grep -E "\[([0-9]+,)*$1[],]" | sed 's/.*"name":"\([^"]*\)".*/\1/'
 }

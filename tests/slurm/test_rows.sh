@@ -61,7 +61,8 @@ clean() {
 
 # ---- checkpoints -----------------------------------------------------------------
 slow_save() {
-    begin slow_save --drill.slow_write="rank 1 ms 400" --recover.step_s=1
+    begin slow_save --drill.slow_write="rank 1 ms 250" --checkpoint.every=80 \
+        --recover.step_s=1
     finish
     ended "a run whose checkpoints are slow to write comes to its end" 0
     never "... and is not taken for hung" launch.jsonl '"failure"'
@@ -69,14 +70,7 @@ slow_save() {
 }
 
 newest() { # the file of rank 1 in the newest checkpoint
-    local step
-
-    step=$(find "$dir/checkpoints" -mindepth 1 -maxdepth 1 -name 'step-*' |
-        sort | tail -n 1)
-    find "$step" -name 'rank-0001-*.bin'
-}
-is_saving() {
-    find "$dir/checkpoints" -name '*rank-0001-*' -path "*$1*" | grep -q .
+    find "$dir/checkpoints" -path '*/step-*/rank-0001-*' | sort | tail -n 1
 }
 
 # The newest checkpoint is cut short, later one of its bits flips.
@@ -94,26 +88,29 @@ damaged() {
     "$m" cancel "$dir" >cancel.out 2>&1
     finish
     says "a checkpoint that was cut short is not used, and why" log \
-        "${file##*/}.*(ends|short|bytes)"
+        "${file##*/}.* is cut off by the end of its file"
     file=$(newest)
     printf '\377' | dd of="$file" bs=1 seek=5000 conv=notrunc 2>/dev/null
     begin damaged
     finish
     ended "a run with damaged checkpoints comes to its end" 0
-    says "a flipped bit is found, and where" log "${file##*/}"
+    says "a flipped bit is found, and where" log \
+        "${file##*/}.* does not match its checksum"
     as_whole "... with the losses of the unbroken run"
 }
 
 # kill -9 while it writes.
 torn() {
-    begin torn --drill.slow_write="rank 1 ms 500"
-    at_step 50
+    begin torn --drill.slow_write="rank 1 ms 100" --checkpoint.every=60
+    at_step 121
     until_true 20 eval 'ls "$dir/checkpoints" | grep -qv "^step-[0-9]*$"'
     kill -9 "$(pid_of 1)"
     finish
     ended "a run killed while it saves comes to its end" 0
     says "the signal is named" launch.jsonl \
         '"failure".*"class":"process".*killed by signal 9'
+    says "... and goes on from the checkpoint before" events.jsonl \
+        '"resume".*"step": ?60'
     as_whole "... with the losses of the unbroken run"
 }
 
@@ -336,8 +333,8 @@ gap() {
 # It needs a minute and more, which the others use: begun first, looked at last.
 begin_expired() {
     begin expired --slurm.time_min=1 --slurm.signal_s=1 --slurm.spares=0 \
-        --drill.slow="rank 0 ms 450" --drill.slow_write="rank 1 ms 700" \
-        --recover.step_s=60
+        --drill.slow="rank 0 ms 450" --drill.slow_write="rank 1 ms 200" \
+        --checkpoint.every=60
     expired=$client
 }
 expired() {
