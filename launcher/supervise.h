@@ -73,7 +73,7 @@ struct supervise_ranks {
     struct step step;
     int stepped; /* the first step was taken */
     int done;    /* its end was told to the machine */
-    double started_s, clear_s, alive_s, exited_s, byes_s;
+    double started_s, hello_s, clear_s, alive_s, exited_s, byes_s;
     struct supervise_suspicion suspicion;
     char words[3][STEP_LINE_BYTES]; /* the last ones of srun and ranks */
     int n_words;

@@ -58,6 +58,17 @@ until_true() {
     done
 }
 
+# fresh: nobody remembers what happened to nodes; all of them take work.
+fresh() {
+    local node
+
+    rm -rf "$XDG_STATE_HOME"
+    sinfo -h -N -p main -o '%N %T' | grep -vE ' (idle|mixed|allocated)$' |
+        while read -r node _; do
+            cluster start-node "$state" "$node" >/dev/null
+        done
+}
+
 # ---- runs ----------------------------------------------------------------------
 # The base of all: three nodes train, one stands by; rank 0 sleeps in every
 # step, so that a fault finds the run in the middle of it.
@@ -71,6 +82,7 @@ run: {log_every: 1}
 checkpoint: {every: 20}
 parallel: {data: 3, expert: 1, tensor: 1}
 slurm: {nodes: 3, spares: 1, time_min: 10}
+recover: {join_s: 5}
 drill: {slow: rank 0 ms 15}
 END
 
