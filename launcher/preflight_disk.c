@@ -109,9 +109,8 @@ static int write_probe(int fd, const char *buffer, struct preflight_result *r)
 
         if (i > 0 && (!measure || began_s - start_s > PROBES_S))
             break;
-        fault = lseek(fd, 0, SEEK_SET) < 0
-                    ? errno
-                    : write_all(fd, buffer, PROBE_BYTES);
+        fault = lseek(fd, 0, SEEK_SET) < 0 ? errno
+                                           : write_all(fd, buffer, PROBE_BYTES);
         speed = (double)PROBE_BYTES / (clock_s() - began_s);
         if (!fault && measure && speed > r->disk_bytes_per_s)
             r->disk_bytes_per_s = speed;

@@ -311,3 +311,14 @@ int step_parse_end(const char *line, struct step_end *out)
     *out = end;
     return 1;
 }
+
+int step_refusal(const char *line)
+{
+    if (strncmp(line, "srun: ", 6) != 0)
+        return STEP_NOT_REFUSED;
+    if (strstr(line, "nable to contact slurm controller") ||
+        strstr(line, "Unable to confirm allocation"))
+        return STEP_NO_CONTROLLER;
+    return strstr(line, "Unable to create step") ? STEP_REFUSED
+                                                 : STEP_NOT_REFUSED;
+}

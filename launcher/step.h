@@ -50,4 +50,12 @@ struct step_end {
 };
 int step_parse_end(const char *line, struct step_end *out);
 
+/* Does srun say that SLURM made no step, so that no rank was started? */
+enum step_refusal {
+    STEP_NOT_REFUSED,
+    STEP_REFUSED,
+    STEP_NO_CONTROLLER, /* it did not answer */
+};
+int step_refusal(const char *line);
+
 #endif

@@ -19,6 +19,10 @@
 #define CLEAR_S (AGENT_CLEAR_S + 1)
 /* srun itself, when all ranks have ended. */
 #define SRUN_S 5.0
+/* Between two attempts at a SLURM that makes no step, and for how long where it
+ * does answer. */
+#define REFUSED_PAUSE_S 1.0
+#define REFUSED_S       30.0
 /* Over the lease: for a rank to be scheduled and to end. */
 #define LEASE_MARGIN_S 0.5
 /* Until a hung rank is known as such: so many times its longest silence. */
@@ -291,7 +295,10 @@ static void take_line(void *context, const char *text)
     struct supervise_ranks *r = &s->ranks;
     const char *warning = strstr(text, ": warning: ");
     struct step_end end;
+    int refusal = step_refusal(text);
 
+    if (refusal > r->refused)
+        r->refused = refusal;
     (void)!write(s->log, text, strlen(text)); /* a log has no remedy */
     (void)!write(s->log, "\n", 1);
     if (step_parse_end(text, &end) && end.task >= 0 && end.task < r->n)
@@ -441,6 +448,30 @@ static int is_late_to_join(const struct supervise *s, double now_s)
         if (r->reached[i] < TRAIN_JOINED)
             return 1;
     return 0;
+}
+
+/* SLURM made no step, so that no rank lives: the controller is away, or is back
+ * and has not heard of its nodes yet.  No start has failed: srun is asked
+ * again, for as long as ranks may take to come up. */
+static int ask_again(struct supervise *s, double now_s)
+{
+    struct supervise_ranks *r = &s->ranks;
+    struct mup_error err = { 0 };
+    double limit_s = r->refused == STEP_NO_CONTROLLER
+                         ? s->config.recover.setup_s
+                         : REFUSED_S;
+
+    if (!r->refused || r->hellos || now_s - r->started_s > limit_s)
+        return 0;
+    if (now_s - r->exited_s < REFUSED_PAUSE_S)
+        return 1;
+    if (r->n_refused++ == 0)
+        supervise_note(s, "SLURM starts no ranks now and is asked again: %s",
+                       r->n_words ? r->words[(r->n_words - 1) % 3] : "");
+    step_close(&r->step);
+    r->refused = STEP_NOT_REFUSED;
+    r->exited_s = 0;
+    return start_step(s, &err) == MUP_OK;
 }
 
 /* srun has ended, and no rank has said why. */
@@ -608,7 +639,7 @@ void supervise_watch_ranks(struct supervise *s, double now_s)
     else if (!q->open && r->step.exited && r->byes < r->n) {
         if (r->exited_s <= 0)
             r->exited_s = now_s;
-        else if (now_s - r->exited_s > EVIDENCE_S)
+        else if (now_s - r->exited_s > EVIDENCE_S && !ask_again(s, now_s))
             tell_no_start(s, now_s);
     }
 }

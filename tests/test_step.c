@@ -140,9 +140,32 @@ static void steps_that_were_not_lost_are_not_counted(void **state)
     assert_non_null(strstr(text, "training again after 4.00 s"));
 }
 
+static void a_step_that_was_not_made_is_known(void **state)
+{
+    static const struct {
+        const char *line;
+        int refusal;
+    } rows[] = {
+        { "srun: error: Unable to confirm allocation for job 17: Unable to "
+          "contact slurm controller (connect failure)",
+          STEP_NO_CONTROLLER },
+        { "srun: error: Unable to create step for job 17: Memory required by "
+          "task is not available",
+          STEP_REFUSED },
+        { "srun: error: node2: task 1: Exited with exit code 1",
+          STEP_NOT_REFUSED },
+        { "0: Unable to create step", STEP_NOT_REFUSED },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_int_equal(step_refusal(rows[i].line), rows[i].refusal);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_step_that_was_not_made_is_known),
         cmocka_unit_test(srun_says_how_tasks_end),
         cmocka_unit_test(other_lines_say_nothing_of_tasks),
         cmocka_unit_test(parts_of_an_incident_add_up),

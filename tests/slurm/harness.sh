@@ -100,6 +100,7 @@ finish() {
     until_true "${1:-120}" is_over "$client" || {
         tell
         kill -9 "$client"
+        scancel "$(job)" # so that the next test has the nodes
     }
     wait "$client" 2>/dev/null || code=$?
 }
