@@ -174,8 +174,14 @@ holds 'a node is killed: they go on from their last checkpoint' resumed killed
 cluster start-node node3
 
 # The first node has the driver, too; the fourth one takes its place.
+# Without its sentinels, of which there are none in the first second, the job
+# would stand still until its time is over.
+watched() { # DIR N
+    [ "$(pgrep -cf "^[^ ]*/mutransfer sentinel $work/$1")" = "$2" ]
+}
 sweep first --slurm.nodes=3 --detach
 until_true 30 saved first 6
+until_true 30 watched first 3
 cluster kill-node node1
 until_true 90 ended first
 holds 'the first node is killed: all trials end' ended first
