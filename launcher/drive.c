@@ -48,6 +48,7 @@ struct drive {
     int has_pulse;
     pthread_mutex_t lock; /* for all below */
     struct sweep_progress progress;
+    int cancelled; /* in the journal: a dead controller passes on no signal */
     int over;
 };
 
@@ -102,6 +103,19 @@ static void write_state(const struct drive *d, const struct sweep_progress *p)
     (void)launch_state_write(d->dir, state, NULL);
 }
 
+/* Has somebody asked in the journal to cancel? */
+static int is_cancelled(const struct drive *d)
+{
+    struct launch_log log;
+    int cancelled;
+
+    if (launch_log_read(d->dir, &log, NULL) != MUP_OK)
+        return 0;
+    cancelled = log.cancelled;
+    launch_log_clear(&log);
+    return cancelled;
+}
+
 static void *pulse(void *context)
 {
     struct drive *d = context;
@@ -118,7 +132,12 @@ static void *pulse(void *context)
         if (over)
             return NULL;
         if (clock_s() - written_s >= STATE_S) {
+            const int cancelled = is_cancelled(d);
+
             write_state(d, &p);
+            pthread_mutex_lock(&d->lock);
+            d->cancelled = cancelled;
+            pthread_mutex_unlock(&d->lock);
             written_s = clock_s();
         }
         patience_sleep(PULSE_S);
@@ -172,24 +191,15 @@ static void show_note(void *context, const char *sentence)
     (void)launch_log_append(d->dir, e, NULL);
 }
 
-/* Has somebody asked in the journal to cancel? */
-static int is_cancelled(const struct drive *d)
-{
-    struct launch_log log;
-    int cancelled;
-
-    if (launch_log_read(d->dir, &log, NULL) != MUP_OK)
-        return 0;
-    cancelled = log.cancelled;
-    launch_log_clear(&log);
-    return cancelled;
-}
-
 static int should_stop(void *context)
 {
     struct drive *d = context;
     int number = stop_requested(NULL);
 
+    pthread_mutex_lock(&d->lock);
+    if (!number && d->cancelled)
+        number = SIGTERM;
+    pthread_mutex_unlock(&d->lock);
     if (number && !d->signal) {
         json_t *e = launch_log_new("wish");
 

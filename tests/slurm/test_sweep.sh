@@ -223,6 +223,20 @@ holds 'a job whose time is over is queued again' \
 holds '... loses no step' resumed limit
 holds '... and ends with the same results' same_as_here limit
 
+is_kept() { # the controller has saved the job
+    grep -q mutransfer "$state/ctld/job_state"
+}
+detached wished --drill.slow='rank 0 ms 1000'
+until_true 15 is_kept
+cluster kill-ctld
+"$m" cancel wished --no-wait >out.txt 2>err.txt
+until_true 40 ended wished
+holds 'a cancelled sweep needs no controller to hear of it' ended wished
+holds '... and has saved its trials' grep -q '"ended".*"status":7' \
+    wished/launch.jsonl
+cluster start-ctld
+until_true 30 no_job
+
 # ---- the client -----------------------------------------------------------------
 timeout --preserve-status -s INT 4 "$m" sweep sweep.yaml --slurm -o left >out.txt 2>err.txt
 holds 'Ctrl-C ends watching alone' [ $? = 0 ]
