@@ -11,11 +11,11 @@
 #include "launcher/launch_log.h"
 #include "launcher/patience.h"
 #include "model/clock.h"
+#include "model/node.h"
 
-/* launch.json is written every second, that of a sweep every two; a disk may
- * take its time.  Agents have waited for their lease before. */
-#define SILENT_S       3.0
-#define SWEEP_SILENT_S 6.0
+/* launch.json is written every second; a disk may take its time.  Agents have
+ * waited for their lease before. */
+#define SILENT_S 3.0
 /* Every agent waits so much longer than the one before it: one is enough. */
 #define TURN_S  2.0
 #define TURNS   16
@@ -123,10 +123,21 @@ void orphan_return_job(const struct agent_options *options)
     return_job(options, SILENT_S);
 }
 
-void orphan_watch(const struct agent_options *options)
+/* Beside the driver: what we could say of its host we would say of our own. */
+static int is_at_home(const struct agent_options *o)
+{
+    char host[HOSTLIST_NAME_BYTES], own[NODE_NAME_BYTES];
+
+    node_name(own);
+    (void)state_time(o->dir, host, sizeof(host));
+    return !strcmp(host, own);
+}
+
+void orphan_watch(const struct agent_options *options, double silent_s)
 {
     while (is_open(options)) {
         patience_sleep(WATCH_S);
-        return_job(options, SWEEP_SILENT_S);
+        if (!is_at_home(options))
+            return_job(options, silent_s);
     }
 }

@@ -183,9 +183,14 @@ number() {
 }
 
 # recovered NAME LIMIT_S: the last incident took less, and its parts add up.
+# Other tests of `make test` run beside it: there the limit is no promise.
 recovered() {
-    local line total sum=0 key
+    local line total sum=0 key limit=$2
 
+    if [ -z "${MUTRANSFER_SOAK:-}" ]; then
+        limit=$((6 * limit))
+        printf '#   not alone here: %s s are allowed\n' $limit
+    fi
     line=$(grep '"incident"' "$dir/launch.jsonl" | tail -n 1)
     total=$(number total_s "$line")
     for key in detect_s fence_s replace_s relaunch_s rendezvous_s load_s \
@@ -195,7 +200,7 @@ recovered() {
     done
     printf '#   %-13s %6.2f s, %s steps again\n' total "$total" \
         "$(number replayed_steps "$line")"
-    if awk "BEGIN { exit !($total > 0 && $total < $2 &&
+    if awk "BEGIN { exit !($total > 0 && $total < $limit &&
         ($sum) - $total < 0.1 && $total - ($sum) < 0.1) }"; then
         ok "$1"
     else

@@ -13,7 +13,7 @@ unbroken() {
 }
 
 node() {
-    begin node
+    begin node --drill.slow="rank 0 ms 40"
     at_step 70
     cluster kill-node "$state" node2
     finish
@@ -75,7 +75,7 @@ batch() {
 }
 
 cancelled() {
-    begin cancelled
+    begin cancelled --drill.slow="rank 0 ms 40"
     at_step 70
     "$m" cancel "$dir" >cancel.out 2>&1
     finish
