@@ -272,7 +272,8 @@ static void judge_pairs(struct supervise *s, const int *list, int n,
             memcpy(bad[i], all[list[i]], sizeof(bad[i]));
             any |= bad[i][0];
         }
-        if (any && s->pairs.again < AGAIN) {
+        if (any && s->pairs.again < AGAIN &&
+            now_s - s->check_began_s + PAIR_S < s->config.recover.preflight_s) {
             s->pairs.again++;
             s->pairs.rounds += ROUNDS;
             begin_round(s, list, n, now_s);
@@ -330,6 +331,8 @@ static int ask_again(struct supervise *s, const int *list, int n,
 {
     int asked = 0;
 
+    if (clock_s() - s->check_began_s > s->config.recover.preflight_s / 2)
+        return 0; /* no time is left for it */
     for (int i = 0; i < n; i++) {
         struct supervise_node *node = &s->node[list[i]];
 
