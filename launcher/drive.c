@@ -1,6 +1,7 @@
 #include "launcher/drive.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +12,11 @@
 #include "launcher/array.h"
 #include "launcher/cluster.h"
 #include "launcher/crew.h"
+#include "launcher/job.h"
 #include "launcher/journal.h"
 #include "launcher/launch_log.h"
 #include "launcher/paths.h"
+#include "launcher/patience.h"
 #include "launcher/step.h"
 #include "launcher/stop.h"
 #include "launcher/sweeps.h"
@@ -21,8 +24,11 @@
 #include "model/clock.h"
 #include "model/node.h"
 
-/* Between two launch.json. */
+/* Between two launch.json, and between two looks whether all is over. */
 #define STATE_S 2.0
+#define PULSE_S 0.1
+/* Between two questions to a controller that does not answer. */
+#define RETRY_S 1.0
 
 struct drive {
     const char *dir;
@@ -33,9 +39,17 @@ struct drive {
     int64_t job, journal_job;
     int64_t limit_unix_s;
     int signal; /* the first that came */
-    double written_s, began_s;
+    double began_s;
     char host[NODE_NAME_BYTES];
     struct step sentinels; /* one a node of a job of several */
+    /* launch.json is written by a thread: it must not stand still while the
+     * driver reads its data, exports results or waits for a disk. */
+    pthread_t pulse;
+    int has_pulse;
+    pthread_mutex_t lock; /* for all below */
+    struct sweep_progress progress;
+    int cancelled; /* in the journal: a dead controller passes on no signal */
+    int over;
 };
 
 /* --- what is told --- */
@@ -71,7 +85,7 @@ static int tell_end(const struct drive *d, int status, const char *text,
 }
 
 /* How it stands, for who follows; a failure to write it harms nobody. */
-static void write_state(struct drive *d, const struct sweep_progress *p)
+static void write_state(const struct drive *d, const struct sweep_progress *p)
 {
     json_t *state = json_object();
     char line[512] = "the sweep starts";
@@ -87,27 +101,6 @@ static void write_state(struct drive *d, const struct sweep_progress *p)
                         p->eta_s < 0 ? json_null() : json_real(p->eta_s));
     json_object_set_new(state, "limit_unix_s", json_integer(d->limit_unix_s));
     (void)launch_state_write(d->dir, state, NULL);
-    d->written_s = clock_s();
-}
-
-/* --- hooks of the sweep --- */
-
-static void show_progress(void *context, const struct sweep_progress *p)
-{
-    struct drive *d = context;
-
-    if (clock_s() - d->written_s >= STATE_S)
-        write_state(d, p);
-}
-
-static void show_note(void *context, const char *sentence)
-{
-    struct drive *d = context;
-    json_t *e = launch_log_new("note");
-
-    terminal_note(&d->terminal, "%s", sentence);
-    json_object_set_new(e, "text", journal_string(sentence));
-    (void)launch_log_append(d->dir, e, NULL);
 }
 
 /* Has somebody asked in the journal to cancel? */
@@ -123,11 +116,90 @@ static int is_cancelled(const struct drive *d)
     return cancelled;
 }
 
+static void *pulse(void *context)
+{
+    struct drive *d = context;
+    double written_s = clock_s();
+
+    for (;;) {
+        struct sweep_progress p;
+        int over;
+
+        pthread_mutex_lock(&d->lock);
+        p = d->progress;
+        over = d->over;
+        pthread_mutex_unlock(&d->lock);
+        if (over)
+            return NULL;
+        if (clock_s() - written_s >= STATE_S) {
+            const int cancelled = is_cancelled(d);
+
+            write_state(d, &p);
+            pthread_mutex_lock(&d->lock);
+            d->cancelled = cancelled;
+            pthread_mutex_unlock(&d->lock);
+            written_s = clock_s();
+        }
+        patience_sleep(PULSE_S);
+    }
+}
+
+/* Signals are the main thread's. */
+static int start_pulse(struct drive *d, struct mup_error *err)
+{
+    sigset_t all, before;
+    int rc;
+
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_BLOCK, &all, &before);
+    rc = pthread_create(&d->pulse, NULL, pulse, d);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    d->has_pulse = rc == 0;
+    return rc == 0 ? MUP_OK
+                   : mup_fail(err, MUP_SYSTEM, "cannot start a thread: %s",
+                              strerror(rc));
+}
+
+static void end_pulse(struct drive *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->over = 1;
+    pthread_mutex_unlock(&d->lock);
+    if (d->has_pulse)
+        (void)pthread_join(d->pulse, NULL);
+    d->has_pulse = 0;
+}
+
+/* --- hooks of the sweep --- */
+
+static void show_progress(void *context, const struct sweep_progress *p)
+{
+    struct drive *d = context;
+
+    pthread_mutex_lock(&d->lock);
+    d->progress = *p;
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void show_note(void *context, const char *sentence)
+{
+    struct drive *d = context;
+    json_t *e = launch_log_new("note");
+
+    terminal_note(&d->terminal, "%s", sentence);
+    json_object_set_new(e, "text", journal_string(sentence));
+    (void)launch_log_append(d->dir, e, NULL);
+}
+
 static int should_stop(void *context)
 {
     struct drive *d = context;
     int number = stop_requested(NULL);
 
+    pthread_mutex_lock(&d->lock);
+    if (!number && d->cancelled)
+        number = SIGTERM;
+    pthread_mutex_unlock(&d->lock);
     if (number && !d->signal) {
         json_t *e = launch_log_new("wish");
 
@@ -147,6 +219,7 @@ static int should_stop(void *context)
 static int requeue(const struct drive *d, struct mup_error *err)
 {
     json_t *e = launch_log_new("requeued");
+    const double end_s = clock_s() + (double)job_signal_s(&d->space.base.slurm);
     struct cluster *cluster = NULL;
     int rc;
 
@@ -157,10 +230,13 @@ static int requeue(const struct drive *d, struct mup_error *err)
     rc = launch_log_append(d->dir, e, err);
     if (rc == MUP_OK)
         rc = cluster_open(d->space.base.slurm.by, &cluster, err);
-    if (rc == MUP_OK)
-        rc = cluster_requeue(cluster, d->job, NULL, err);
-    if (cluster)
-        cluster_close(cluster);
+    if (rc != MUP_OK)
+        return rc;
+    /* A controller that is down may come back before our time is over. */
+    while ((rc = cluster_requeue(cluster, d->job, NULL, err)) == MUP_DEVICE &&
+           clock_s() < end_s)
+        patience_sleep(RETRY_S);
+    cluster_close(cluster);
     return rc;
 }
 
@@ -271,7 +347,9 @@ int drive_run(const char *program, const char *dir, struct mup_error *err)
 {
     struct drive d = { .dir = dir,
                        .began_s = clock_s(),
-                       .sentinels = { .err = -1 } };
+                       .sentinels = { .err = -1 },
+                       .progress = { .eta_s = -1 },
+                       .lock = PTHREAD_MUTEX_INITIALIZER };
     const struct sweep_hooks hooks = { &d, show_progress, should_stop,
                                        show_note };
     struct sweep_progress result = { .eta_s = -1 };
@@ -288,8 +366,12 @@ int drive_run(const char *program, const char *dir, struct mup_error *err)
         write_state(&d, &result);
         if (array_index() < 0)
             start_sentinels(&d, program);
-        rc = sweep_run(&d.space, dir, &d.crew.sweep, &hooks, &result, &local);
+        rc = start_pulse(&d, &local);
+        if (rc == MUP_OK)
+            rc = sweep_run(&d.space, dir, &d.crew.sweep, &hooks, &result,
+                           &local);
         rc = conclude(&d, rc, &local);
+        end_pulse(&d);
         if (rc == MUP_OK || rc == MUP_NEGATIVE || rc == MUP_STOPPED)
             write_state(&d, &result);
     }

@@ -323,6 +323,29 @@ static int job_is_gone(struct follow *f, const struct cluster_job *job,
  * ----------------------------------------------------------------
  */
 
+/* A job goes on without a batch script when its first node dies.  Its agents
+ * give it back to the queue; where they could not, it is done here. */
+static void return_orphan(struct follow *f, const struct cluster_job *job)
+{
+    json_t *state = launch_state_read(f->s->dir);
+    const char *host = journal_text(state, "host");
+    struct hostlist nodes = { 0 };
+
+    if (*host && !submit_is_fresh(f->s->dir) &&
+        strlen(job->nodes) + 1 < sizeof(job->nodes) &&
+        hostlist_parse(job->nodes, &nodes, NULL) == MUP_OK && nodes.n > 0 &&
+        hostlist_find(&nodes, host) < 0) {
+        terminal_note(f->s->terminal,
+                      "warning: %s is gone, and the supervisor with it: job "
+                      "%lld is queued again",
+                      host, (long long)job->id);
+        f->returns =
+            cluster_requeue(f->s->cluster, job->id, host, NULL) == MUP_OK;
+    }
+    hostlist_clear(&nodes);
+    json_decref(state);
+}
+
 static void take_waiting(struct follow *f, const struct cluster_job *job)
 {
     char line[FOLLOW_LINE_BYTES];
@@ -336,6 +359,8 @@ static void take_waiting(struct follow *f, const struct cluster_job *job)
     if (job->state == CLUSTER_RUNNING && !f->returns)
         snprintf(f->waits, sizeof(f->waits), "job %lld starts on %.400s",
                  (long long)job->id, job->nodes);
+    if (job->state == CLUSTER_RUNNING && !f->returns)
+        return_orphan(f, job);
     if (job->state == CLUSTER_HELD) {
         snprintf(f->waits, sizeof(f->waits), "job %lld is held",
                  (long long)job->id);

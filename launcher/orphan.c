@@ -11,9 +11,11 @@
 #include "launcher/launch_log.h"
 #include "launcher/patience.h"
 #include "model/clock.h"
+#include "model/node.h"
 
-/* launch.json is written every second; a disk may take its time. */
-#define SILENT_S 6.0
+/* launch.json is written every second; a disk may take its time.  Agents have
+ * waited for their lease before. */
+#define SILENT_S 3.0
 /* Every agent waits so much longer than the one before it: one is enough. */
 #define TURN_S  2.0
 #define TURNS   16
@@ -32,10 +34,13 @@ static double state_time(const char *dir, char *host, size_t bytes)
 }
 
 /* Has nobody written launch.json for so long?  By our own clock alone. */
-static int is_silent(const struct agent_options *o, char *host, size_t bytes)
+static int is_silent(const struct agent_options *o, double silent_s, char *host,
+                     size_t bytes)
 {
+    /* the first one was on the host that is gone */
+    int turn = o->rank > 0 ? (o->rank - 1) % TURNS : 0;
     double first = state_time(o->dir, host, bytes);
-    double end_s = clock_s() + SILENT_S + TURN_S * (o->rank % TURNS);
+    double end_s = clock_s() + silent_s + TURN_S * turn;
 
     while (clock_s() < end_s) {
         patience_sleep(0.5);
@@ -83,7 +88,7 @@ static void eject_host(const struct agent_options *o, const char *host)
     eject_node(&e);
 }
 
-void orphan_return_job(const struct agent_options *options)
+static void return_job(const struct agent_options *options, double silent_s)
 {
     const char *id = getenv("SLURM_JOB_ID");
     int64_t job = id ? strtoll(id, NULL, 10) : 0;
@@ -93,7 +98,8 @@ void orphan_return_job(const struct agent_options *options)
     char host[HOSTLIST_NAME_BYTES];
     int rc;
 
-    if (!job || !is_silent(options, host, sizeof(host)) || !is_open(options) ||
+    if (!job || !is_silent(options, silent_s, host, sizeof(host)) ||
+        !is_open(options) ||
         cluster_open(options->config.slurm.by, &c, NULL) != MUP_OK)
         return;
     do {
@@ -112,10 +118,26 @@ void orphan_return_job(const struct agent_options *options)
     cluster_close(c);
 }
 
-void orphan_watch(const struct agent_options *options)
+void orphan_return_job(const struct agent_options *options)
+{
+    return_job(options, SILENT_S);
+}
+
+/* Beside the driver: what we could say of its host we would say of our own. */
+static int is_at_home(const struct agent_options *o)
+{
+    char host[HOSTLIST_NAME_BYTES], own[NODE_NAME_BYTES];
+
+    node_name(own);
+    (void)state_time(o->dir, host, sizeof(host));
+    return !strcmp(host, own);
+}
+
+void orphan_watch(const struct agent_options *options, double silent_s)
 {
     while (is_open(options)) {
         patience_sleep(WATCH_S);
-        orphan_return_job(options);
+        if (!is_at_home(options))
+            return_job(options, silent_s);
     }
 }

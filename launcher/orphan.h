@@ -15,8 +15,9 @@
  * Returns when there is nothing (more) to do. */
 void orphan_return_job(const struct agent_options *options);
 
-/* Of a sweep, which has no agents: stay, and do the same when its driver falls
- * silent; until the journal says that the job has ended. */
-void orphan_watch(const struct agent_options *options);
+/* Of a sweep, which has no agents: stay, and do the same when its driver on
+ * another node is silent for so long; until the journal says that the job has
+ * ended. */
+void orphan_watch(const struct agent_options *options, double silent_s);
 
 #endif

@@ -28,6 +28,7 @@ static int write_down(const char *dir, int kind, json_t *object,
 /* The child's state. */
 struct desk {
     const char *dir;
+    pid_t parent;
     int fd, told;
     char *text;
     size_t n, room;
@@ -83,13 +84,14 @@ static void look_for_cancel(struct desk *d)
         return;
     d->told = log.cancelled;
     launch_log_clear(&log);
-    if (d->told)
-        (void)kill(getppid(), SIGTERM);
+    /* One that has died has left us to a stranger. */
+    if (d->told && getppid() == d->parent)
+        (void)kill(d->parent, SIGTERM);
 }
 
-static void serve(const char *dir, int fd)
+static void serve(const char *dir, int fd, pid_t parent)
 {
-    struct desk d = { .dir = dir, .fd = fd };
+    struct desk d = { .dir = dir, .parent = parent, .fd = fd };
     struct pollfd in = { fd, POLLIN, 0 };
     double looked_s = clock_s();
     int open = 1;
@@ -108,6 +110,7 @@ static void serve(const char *dir, int fd)
 int scribe_open(const char *dir, struct scribe *out, struct mup_error *err)
 {
     struct scribe s = { .fd = -1, .dir = dir };
+    const pid_t parent = getpid();
     int fd[2];
 
     if (pipe(fd) != 0)
@@ -120,7 +123,7 @@ int scribe_open(const char *dir, struct scribe *out, struct mup_error *err)
         close(fd[1]);
         /* It ends when the supervisor has, and not by the job's signals. */
         (void)setpgid(0, 0);
-        serve(dir, fd[0]);
+        serve(dir, fd[0], parent);
     }
     close(fd[0]);
     if (s.pid < 0) {

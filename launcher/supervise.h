@@ -73,7 +73,7 @@ struct supervise_ranks {
     struct step step;
     int stepped; /* the first step was taken */
     int done;    /* its end was told to the machine */
-    double started_s, clear_s, alive_s, exited_s, byes_s;
+    double started_s, hello_s, clear_s, alive_s, exited_s, byes_s;
     int refused;   /* enum step_refusal: what the last srun said */
     int n_refused; /* sruns */
     struct supervise_suspicion suspicion;

@@ -48,7 +48,13 @@ static int start_step(struct supervise *s, struct mup_error *err)
 {
     struct supervise_ranks *r = &s->ranks;
     char supervisor[160], run[64], number[64];
-    char *settings[] = { supervisor, run, number, NULL };
+    /* Slurm 22.05 mixes two ways of a fence.  With the other one a rank was
+     * seen to leave MPI_Init while another was still in it, which Open MPI
+     * 4.1.4 answers with a crash or waits for for ever (4 of 670 starts, none
+     * of 270 with this one).  Who sets it knows better. */
+    char ring[] = "SLURM_PMIX_FENCE=ring";
+    char *settings[] = { supervisor, run, number,
+                         getenv("SLURM_PMIX_FENCE") ? NULL : ring, NULL };
     const char *command[] = { s->args->program, "train", "-o", s->dir, "-q",
                               s->config_path,   NULL };
     struct step_request request = {
@@ -252,8 +258,9 @@ static void hear_rank(void *context, const struct rank_event *e)
     switch (e->kind) {
     case HEARTBEAT_HELLO:
         r->node[e->rank] = supervise_find_node(s, e->message.host);
+        r->hello_s = clock_s();
         if (++r->hellos == r->n)
-            incident_mark(&s->incident, MARK_LAUNCHED, clock_s());
+            incident_mark(&s->incident, MARK_LAUNCHED, r->hello_s);
         break;
     case HEARTBEAT_BEAT:
         take_beat(s, e->rank, &e->message.beat);
@@ -401,6 +408,46 @@ static void find_unborn(struct supervise *s)
         suspect(s, i, clock_s(), NULL);
         return;
     }
+}
+
+/* All are there, and some do not get to the others: MPI or its way through
+ * PMIx.  Starting again helps, as a rule. */
+static void tell_not_joined(struct supervise *s, double now_s)
+{
+    struct supervise_ranks *r = &s->ranks;
+    char text[160];
+    struct supervisor_event e = {
+        .kind = EVENT_FAILED,
+        .now_s = now_s,
+        .incarnation = r->incarnation,
+        .failure = { FAILURE_HUNG, 0, 0 },
+        .node = -1,
+        .status = MUP_DEVICE,
+        .text = text,
+    };
+    int missing = 0;
+
+    for (int i = 0; i < r->n; i++)
+        missing += r->reached[i] < TRAIN_JOINED;
+    snprintf(text, sizeof(text),
+             "%d of %d ranks did not find the others within %.3g s "
+             "(recover.join_s)",
+             missing, r->n, s->config.recover.join_s);
+    s->began_s = r->started_s;
+    r->done = 1;
+    supervise_tell(s, &e);
+}
+
+static int is_late_to_join(const struct supervise *s, double now_s)
+{
+    const struct supervise_ranks *r = &s->ranks;
+
+    if (r->hellos < r->n || now_s - r->hello_s < s->config.recover.join_s)
+        return 0;
+    for (int i = 0; i < r->n; i++)
+        if (r->reached[i] < TRAIN_JOINED)
+            return 1;
+    return 0;
 }
 
 /* SLURM made no step, so that no rank lives: the controller is away, or is back
@@ -584,6 +631,8 @@ void supervise_watch_ranks(struct supervise *s, double now_s)
     if (q->open &&
         now_s - q->since_s > (q->hung && !q->stack[0] ? STACK_S : EVIDENCE_S))
         tell_failure(s, now_s);
+    else if (!q->open && !r->stepped && is_late_to_join(s, now_s))
+        tell_not_joined(s, now_s);
     else if (!q->open && r->byes == r->n &&
              (r->step.exited || now_s - r->byes_s > SRUN_S))
         tell_done(s, now_s);

@@ -300,9 +300,9 @@ const struct verb verb_report = {
     0,
     "optimum per width, drift, regret, verdict, pictures, report.html",
     "Of a run: its loss and, under SLURM, what the time went into and every\n"
-    "incident in parts.  Of a sweep: reads a sweep and the coordinate checks "
-    "and target run beside it, and\n"
-    "writes report.json, report.html and plots/.  --over, --of and --by ask\n"
+    "incident in parts.  Of a sweep: reads it and the coordinate checks and\n"
+    "target run beside it.  Writes report.json, report.html and plots/.\n"
+    "--over, --of and --by ask\n"
     "another question than that of the learning rate over width under each\n"
     "parametrization; the answer then goes to DIR/report-OF-over-OVER, for "
     "the\n"

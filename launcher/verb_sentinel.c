@@ -12,6 +12,7 @@ static int run(const struct args *args, struct mup_error *err)
                                      .dir = args->operands[0],
                                      .run = "sweep" };
     struct space space = { 0 };
+    double silent_s;
     char path[1100];
     int rc = path_join(options.dir, "sweep.yaml", path, sizeof(path), err);
 
@@ -21,8 +22,10 @@ static int run(const struct args *args, struct mup_error *err)
         return rc;
     options.config = space.base;
     options.rank = place ? (int)strtol(place, NULL, 10) : 0;
+    /* Its workers have left by then: they have heard nothing for as long. */
+    silent_s = space.sweep.silence_s;
     space_close(&space);
-    orphan_watch(&options);
+    orphan_watch(&options, silent_s);
     return MUP_OK;
 }
 

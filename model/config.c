@@ -322,6 +322,8 @@ static const struct field recover_fields[] = {
       "seconds of silence after which a node counts as dead" },
     { "setup_s", FIELD_REAL, ROLE_RUN, AT(setup_s), "600", "[1,86400]",
       "seconds from the start of the ranks to their first step" },
+    { "join_s", FIELD_REAL, ROLE_RUN, AT(join_s), "60", "[1,86400]",
+      "seconds that ranks which are all there may take to find each other" },
     { "step_s", FIELD_REAL, ROLE_RUN, AT(step_s), "0", "[0,86400]",
       "seconds without a sign of life in which a rank counts as hung, 0 = "
       "ten times the longest so far, at least 10" },

@@ -159,6 +159,7 @@ struct recover_config {
     int64_t progress; /* steps by which it must be newer */
     double node_s;    /* silence of a node */
     double setup_s;   /* until the first step */
+    double join_s;    /* until ranks that are all there have met */
     double step_s;    /* between two beats, 0: auto */
     double checkpoint_s;
     double lease_s; /* a rank without its supervisor stops itself */

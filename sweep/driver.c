@@ -483,6 +483,19 @@ static int start_trial(struct driver *d, struct pool_worker *w, int64_t index,
     return pool_send(&d->pool, w, &job, err);
 }
 
+/* Is a worker of another node here?  One that is awaited may never come. */
+static int has_company(const struct driver *d, int node)
+{
+    for (int i = 0; i < d->pool.n; i++) {
+        const struct pool_worker *w = &d->pool.worker[i];
+
+        if (w->node != node && !d->nodes.node[w->node].retired &&
+            !pool_awaits(&d->pool, w))
+            return 1;
+    }
+    return 0;
+}
+
 static int assign(struct driver *d, struct mup_error *err)
 {
     int rc = MUP_OK;
@@ -498,8 +511,8 @@ static int assign(struct driver *d, struct mup_error *err)
             rc = w->pid ? MUP_OK : pool_start(&d->pool, w, err);
             continue;
         }
-        index = nodes_in_use(&d->nodes) > 1 ? jobs_next_on(&d->jobs, w->node)
-                                            : jobs_next(&d->jobs);
+        index = has_company(d, w->node) ? jobs_next_on(&d->jobs, w->node)
+                                        : jobs_next(&d->jobs);
         if (index < 0)
             continue;
         rc = start_trial(d, w, index, err);

@@ -280,7 +280,7 @@ static int lock_dir(struct worker *w, int *fd, struct mup_error *err)
 
 /* The attempt is the run's incarnation: earlier ones save nothing any more.  A
  * driver that hands out no leases needs none: its workers die with it. */
-static int raise_fence(const struct worker *w, struct mup_error *err)
+static int raise_fence(struct worker *w, struct mup_error *err)
 {
     int64_t newest, number = w->job.attempt;
     char text[32];
@@ -290,6 +290,9 @@ static int raise_fence(const struct worker *w, struct mup_error *err)
     if (!(w->lease_s > 0))
         return MUP_OK;
     rc = fence_read(w->job.dir, &newest, err);
+    /* A disk may have kept us so long that the trial is another's. */
+    if (!rc && should_stop(w))
+        return MUP_STOPPED;
     if (!rc && newest >= number) /* somebody has trained here by hand */
         number = newest + 1;
     if (!rc)

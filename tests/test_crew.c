@@ -197,6 +197,41 @@ static void late_workers_take_their_part_and_absent_ones_none(void **state)
     crew_clear(&c);
 }
 
+static void a_lost_trial_goes_on_where_nobody_else_comes(void **state)
+{
+    struct study *s = *state;
+    struct trial *t;
+    struct crew c;
+
+    use_doors(s, &c);
+    s->stop_at = 300; /* it would wait for ever */
+    open_study(s, SICK("0.0625"));
+    run_well(s);
+    read_trials(s, &t);
+    assert_int_equal(t[0].state, TRIAL_DONE);
+    assert_int_equal(t[0].attempt, 2);
+    free(t);
+    crew_clear(&c);
+}
+
+/* The fake trainer's events name who trains. */
+static int trains(const struct study *s, pid_t pid)
+{
+    char path[1100], word[32], *text;
+    size_t bytes;
+    int found = 0;
+
+    snprintf(word, sizeof(word), "\"pid\":%ld,", (long)pid);
+    for (int i = 1; i <= TRIALS && !found; i++) {
+        snprintf(path, sizeof(path), "%s/trials/%d/events.jsonl", s->dir, i);
+        if (file_read(path, 1 << 20, &text, &bytes, NULL))
+            continue;
+        found = strstr(text, word) != NULL;
+        free(text);
+    }
+    return found;
+}
+
 static void an_element_that_is_gone_for_good_leaves_its_trial(void **state)
 {
     struct study *s = *state;
@@ -209,7 +244,8 @@ static void an_element_that_is_gone_for_good_leaves_its_trial(void **state)
     first = start_element(s, 1);
     killer = fork();
     if (killer == 0) {
-        pause_us(900000);
+        for (int i = 0; i < 2000 && !trains(s, first); i++)
+            pause_us(5000);
         _exit(kill(first, SIGKILL) != 0);
     }
     run_well(s);
@@ -450,6 +486,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_node_of_a_job_gets_its_own_srun),
         cmocka_unit_test(elements_of_an_array_come_through_doors),
         cmocka_unit_test(late_workers_take_their_part_and_absent_ones_none),
+        cmocka_unit_test(a_lost_trial_goes_on_where_nobody_else_comes),
         cmocka_unit_test(an_element_that_is_gone_for_good_leaves_its_trial),
         cmocka_unit_test(an_element_that_ends_is_replaced_by_its_next_start),
         cmocka_unit_test(a_door_opens_to_nobody_without_its_token),

@@ -22,6 +22,7 @@ static struct {
     int vanish;    /* jobs that are lost as soon as they are submitted */
     int cancels;   /* jobs that are cancelled when they are asked for */
     int asked;
+    int requeued; /* jobs, which end then */
     struct cluster_job job[MAX_JOBS];
 } ctld;
 
@@ -130,6 +131,18 @@ int cluster_nodes(struct cluster *c, const char *partition,
     for (int i = 0; i < 2; i++)
         snprintf((*out)[i].name, sizeof((*out)[i].name), "node%d", i + 1);
     return MUP_OK;
+}
+
+int cluster_requeue(struct cluster *c, int64_t id, const char *exclude,
+                    struct mup_error *err)
+{
+    (void)c;
+    assert_int_equal(id, ctld.job[0].id);
+    assert_string_equal(exclude, "node1");
+    ctld.requeued++;
+    ctld.job[0].state = CLUSTER_ENDED;
+    ctld.job[0].exit_status = 2;
+    return answer(err);
 }
 
 /* --- a client --- */
@@ -444,6 +457,26 @@ static void a_job_that_fails_in_silence_is_reported(void **state)
     client_clear(&k);
 }
 
+/* Its supervisor was on node1, which SLURM has taken off the job. */
+static void a_job_without_its_first_node_is_queued_again(void **state)
+{
+    struct client k;
+    int ended;
+
+    (void)state;
+    client_init(&k);
+    begin(&k);
+    ctld.job[0].state = CLUSTER_RUNNING;
+    snprintf(ctld.job[0].nodes, sizeof(ctld.job[0].nodes), "node[2-3]");
+    assert_int_equal(
+        launch_state_write(
+            k.dir, json_pack("{s:s, s:i}", "host", "node1", "time", 1), NULL),
+        MUP_OK);
+    assert_int_equal(follow(&k, &ended, NULL), MUP_USAGE);
+    assert_int_equal(ctld.requeued, 1);
+    client_clear(&k);
+}
+
 static void watching_ends_with_the_run(void **state)
 {
     struct mup_error err = { 0 };
@@ -573,6 +606,7 @@ int main(void)
             a_job_that_the_controller_lost_is_submitted_again_once),
         cmocka_unit_test(a_cancelled_job_is_submitted_again),
         cmocka_unit_test(a_cancelled_run_is_not),
+        cmocka_unit_test(a_job_without_its_first_node_is_queued_again),
         cmocka_unit_test(a_job_that_fails_in_silence_is_reported),
         cmocka_unit_test(watching_ends_with_the_run),
         cmocka_unit_test(events_are_told_in_a_line),

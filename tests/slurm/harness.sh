@@ -58,6 +58,17 @@ until_true() {
     done
 }
 
+# fresh: nobody remembers what happened to nodes; all of them take work.
+fresh() {
+    local node
+
+    rm -rf "$XDG_STATE_HOME"
+    sinfo -h -N -p main -o '%N %T' | grep -vE ' (idle|mixed|allocated)$' |
+        while read -r node _; do
+            cluster start-node "$state" "$node" >/dev/null
+        done
+}
+
 # ---- runs ----------------------------------------------------------------------
 # The base of all: three nodes train, one stands by; rank 0 sleeps in every
 # step, so that a fault finds the run in the middle of it.
@@ -71,6 +82,7 @@ run: {log_every: 1}
 checkpoint: {every: 20}
 parallel: {data: 3, expert: 1, tensor: 1}
 slurm: {nodes: 3, spares: 1, time_min: 10}
+recover: {join_s: 5}
 drill: {slow: rank 0 ms 15}
 END
 
@@ -171,9 +183,14 @@ number() {
 }
 
 # recovered NAME LIMIT_S: the last incident took less, and its parts add up.
+# Other tests of `make test` run beside it: there the limit is no promise.
 recovered() {
-    local line total sum=0 key
+    local line total sum=0 key limit=$2
 
+    if [ -z "${MUTRANSFER_SOAK:-}" ]; then
+        limit=$((6 * limit))
+        printf '#   not alone here: %s s are allowed\n' $limit
+    fi
     line=$(grep '"incident"' "$dir/launch.jsonl" | tail -n 1)
     total=$(number total_s "$line")
     for key in detect_s fence_s replace_s relaunch_s rendezvous_s load_s \
@@ -183,7 +200,7 @@ recovered() {
     done
     printf '#   %-13s %6.2f s, %s steps again\n' total "$total" \
         "$(number replayed_steps "$line")"
-    if awk "BEGIN { exit !($total > 0 && $total < $2 &&
+    if awk "BEGIN { exit !($total > 0 && $total < $limit &&
         ($sum) - $total < 0.1 && $total - ($sum) < 0.1) }"; then
         ok "$1"
     else

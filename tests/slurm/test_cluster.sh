@@ -251,7 +251,7 @@ if cluster up "$c" --nodes 2 --netns >netns.txt 2>&1; then
     fi
     cluster cut "$c" node2
     holds "a cut node is not reached" eval '! reachable node2'
-    holds "... others are" reachable node1
+    holds "... others are" soon reachable node1
     cluster heal "$c" node2
     holds "... until it is healed" soon reachable node2
     holds "that network ends" cluster down "$c"

@@ -13,7 +13,7 @@ unbroken() {
 }
 
 node() {
-    begin node
+    begin node --drill.slow="rank 0 ms 40"
     at_step 70
     cluster kill-node "$state" node2
     finish
@@ -22,7 +22,6 @@ node() {
     says "and ejected" launch.jsonl '"ejected".*"node2"'
     recovered "it trains again within 10 s" 10
     as_whole "with the losses of the unbroken run"
-    cluster start-node "$state" node2 >/dev/null
 }
 
 hung() {
@@ -73,11 +72,10 @@ batch() {
     finish
     ended "a run that lost its batch host comes to its end" 0
     as_whole "with the losses of the unbroken run"
-    cluster start-node "$state" node1 >/dev/null
 }
 
 cancelled() {
-    begin cancelled
+    begin cancelled --drill.slow="rank 0 ms 40"
     at_step 70
     "$m" cancel "$dir" >cancel.out 2>&1
     finish
@@ -118,7 +116,6 @@ taken() {
     ended "a run that somebody else has started meanwhile is left to him" 4
     [ ! -e "$dir/metrics.jsonl" ] && ok "and no rank has trained" ||
         not_ok "and no rank has trained" "$(tell)"
-    scontrol update nodename=node2 state=resume # it was drained
 }
 
 everywhere() {
@@ -153,7 +150,7 @@ names="unbroken node cancelled"
     names="unbroken node hung flipped killed cancelled batch limit early \
         taken everywhere unstarted"
 for name in ${*:-$names}; do
-    rm -rf "$XDG_STATE_HOME"
+    fresh
     "$name"
 done
 exit $failed

@@ -174,8 +174,14 @@ holds 'a node is killed: they go on from their last checkpoint' resumed killed
 cluster start-node node3
 
 # The first node has the driver, too; the fourth one takes its place.
+# Without its sentinels, of which there are none in the first second, the job
+# would stand still until its time is over.
+watched() { # DIR N
+    [ "$(pgrep -cf "^[^ ]*/mutransfer sentinel $work/$1")" = "$2" ]
+}
 sweep first --slurm.nodes=3 --detach
 until_true 30 saved first 6
+until_true 30 watched first 3
 cluster kill-node node1
 until_true 90 ended first
 holds 'the first node is killed: all trials end' ended first
@@ -216,6 +222,20 @@ holds 'a job whose time is over is queued again' \
     [ "$(journal limit requeued) $(journal limit supervisor)" = '1 2' ]
 holds '... loses no step' resumed limit
 holds '... and ends with the same results' same_as_here limit
+
+is_kept() { # the controller has saved the job
+    grep -q mutransfer "$state/ctld/job_state"
+}
+detached wished --drill.slow='rank 0 ms 1000'
+until_true 15 is_kept
+cluster kill-ctld
+"$m" cancel wished --no-wait >out.txt 2>err.txt
+until_true 40 ended wished
+holds 'a cancelled sweep needs no controller to hear of it' ended wished
+holds '... and has saved its trials' grep -q '"ended".*"status":7' \
+    wished/launch.jsonl
+cluster start-ctld
+until_true 30 no_job
 
 # ---- the client -----------------------------------------------------------------
 timeout --preserve-status -s INT 4 "$m" sweep sweep.yaml --slurm -o left >out.txt 2>err.txt
