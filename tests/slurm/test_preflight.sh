@@ -2,7 +2,7 @@
 # Nodes that are found bad before ranks start on them, and what becomes of them
 # afterwards.  Prints "ok - NAME" lines.
 #   tests/slurm/test_preflight.sh [NAME...]    all, or those
-# shellcheck source=tests/slurm/harness.sh
+# shellcheck source=tests/slurm/harness.sh disable=SC2317,SC2016,SC2048,SC2086,SC2030,SC2031
 . "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
 short=(--train.steps=10 "--drill.slow=")
@@ -33,10 +33,13 @@ quick() {
         not_ok "$1" "$(tell)"
     fi
 }
+is_idle() {
+    [ "$(sinfo -h -n "$1" -p main -o %t)" = idle ]
+}
 # A person repairs the node.
 repair() {
     scontrol update nodename="$1" state=resume
-    until_true 20 eval "[ \"\$(sinfo -h -n $1 -p main -o %t)\" = idle ]"
+    until_true 20 is_idle "$1"
 }
 
 unbroken() {
@@ -174,7 +177,7 @@ plain() {
     (
         cd "$home" || exit 1
         export HOME=$home XDG_STATE_HOME=$home
-        setpriv --reuid=$user --regid="$(id -g $user)" --clear-groups \
+        setpriv --reuid="$user" --regid="$(id -g $user)" --clear-groups \
             ./program launch base.yaml --slurm -o plain "${short[@]}" \
             --drill.preflight="node node3 bits" >../plain.out 2>../plain.err
     )
