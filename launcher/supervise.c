@@ -732,7 +732,7 @@ static int open_all(struct supervise *s, struct mup_error *err)
     return rc ? rc : supervise_open_agents(s, err);
 }
 
-/* One for every node and rank; sessions begin with a limit of 1024. */
+/* One for every node and rank; logins begin with a limit of 1024. */
 static void allow_connections(void)
 {
     struct rlimit limit;

@@ -59,7 +59,7 @@ int cluster_nodes(struct cluster *c, const char *partition,
     return MUP_OK;
 }
 
-/* --- helpers --- */
+/* --- what tests share --- */
 
 static struct run_config config_of(void)
 {
