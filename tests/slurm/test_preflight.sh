@@ -2,7 +2,7 @@
 # Nodes that are found bad before ranks start on them, and what becomes of them
 # afterwards.  Prints "ok - NAME" lines.
 #   tests/slurm/test_preflight.sh [NAME...]    all, or those
-# shellcheck source=tests/slurm/harness.sh disable=SC2317,SC2016,SC2048,SC2086,SC2030,SC2031
+# shellcheck source=tests/slurm/harness.sh disable=SC2317,SC2016,SC2048,SC2086,SC2030,SC2031,SC2119
 . "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
 short=(--train.steps=10 "--drill.slow=")
@@ -145,12 +145,25 @@ others() {
     says "... with the node" launch.jsonl '"supervisor".*"node3"'
 }
 
-cap() {
+# More nodes are bad at once than may be ejected: then it is none of them.
+half() {
     cluster fill-disk "$state" node2 >full.out 2>&1 || return 0
-    TMPDIR=$MUTRANSFER_NODE_DISK begin cap "${short[@]}" \
+    TMPDIR=$MUTRANSFER_NODE_DISK begin half "${short[@]}" \
         --drill.preflight="node node3 bits" --recover.max_ejected=1
     finish
     cluster free-disk "$state" node2
+    ended "a run with half of its nodes bad ends" 4
+    says "... with a sentence" launch.jsonl \
+        '"ended".*2 of 4 nodes fail the check .* none is ejected; node. says: '
+    alone "... and ejects none" ""
+}
+
+# One is bad before the start, one dies later: more than a run may eject.
+cap() {
+    begin cap --drill.preflight="node node3 bits" --recover.max_ejected=1
+    at_step 30
+    cluster kill-node "$state" node2
+    finish
     ended "a run with more bad nodes than may be ejected ends" 4
     says "... with a sentence" launch.jsonl \
         '"ended".*no more nodes may be ejected \(recover.max_ejected\)'
@@ -159,6 +172,7 @@ cap() {
     else
         not_ok "... and the list has as many as may be" "$(cat "$list")"
     fi
+    cluster start-node "$state" node2 >/dev/null
     repair node3
 }
 
@@ -199,7 +213,7 @@ plain() {
 cluster up "$state" --nodes 4 >/dev/null || exit 1
 eval "$(cluster env "$state")"
 for name in ${*:-unbroken slow bits hang unreadable disk clock device full \
-    others cap plain}; do
+    others half cap plain}; do
     rm -rf "$XDG_STATE_HOME"
     began=$SECONDS
     "$name"
