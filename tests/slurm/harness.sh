@@ -80,7 +80,7 @@ train: {steps: 240, batch: 12, lr: 2^-6}
 data: {train: synthetic, valid: synthetic, valid_sequences: 12}
 run: {log_every: 1}
 checkpoint: {every: 20}
-parallel: {data: 3, expert: 1, tensor: 1}
+parallel: {data: 3, expert: 1, tensor: 1, deadline_s: 20}
 slurm: {nodes: 3, spares: 1, time_min: 10}
 recover: {join_s: 5}
 drill: {slow: rank 0 ms 15}
