@@ -517,9 +517,14 @@ do_env() {
     fi
     # Ranks that wait must not keep the others of a crowded core from working.
     echo 'export OMPI_MCA_mpi_yield_when_idle=1'
+    # One way to meet, as the launcher has it: supervise_ranks.c says why.
+    echo 'export SLURM_PMIX_FENCE=ring'
     # Bridges of other clusters here come and go, with their addresses.
-    [ "$netns" = 1 ] ||
+    if [ "$netns" = 1 ]; then
+        echo 'unset OMPI_MCA_btl_tcp_if_exclude'
+    else
         echo 'export OMPI_MCA_btl_tcp_if_exclude=127.0.0.1/8,sppp,10.210.0.0/15'
+    fi
     if [ "$machines" = 1 ]; then
         printf 'export MUTRANSFER_NODE_DISK=%q\n' "$state/disk"
     else

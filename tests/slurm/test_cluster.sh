@@ -31,6 +31,16 @@ plain() {
         PATH="$PATH" "$@"
 }
 
+# trains TRAIN...: two ranks.  Open MPI 4.1.4 sometimes crashes or hangs where
+# its ranks meet, which is no fault of the cluster: up to three times.
+trains() {
+    for _ in 1 2 3; do
+        timeout -k 5 40 srun --mpi=pmix --kill-on-bad-exit=1 -N2 -n2 "$@" &&
+            return
+    done
+    return 1
+}
+
 cleanup() {
     for state in "$a" "$b" "$c"; do
         cluster down "$state" >/dev/null
@@ -109,7 +119,7 @@ if [ "$(id -u)" = 0 ]; then
     says "... which have names of their own" '^node4 node4' cat hosts.txt
 fi
 if "$BIN" doctor --json | grep -q '"mpi": true'; then
-    says "two nodes train by MPI" 'trained 50 steps' srun --mpi=pmix -N2 -n2 \
+    says "two nodes train by MPI" 'trained 50 steps' trains \
         "$BIN" train "$top/configs/tiny.yaml" -o "$work/train"
 else
     skipped "no MPI in this build"
@@ -246,7 +256,7 @@ if cluster up "$c" --nodes 2 --netns >netns.txt 2>&1; then
     says "... and reach each other by name" 'node2' srun -N1 -w node1 \
         getent hosts node2
     if "$BIN" doctor --json | grep -q '"mpi": true'; then
-        says "... and train" 'trained 50 steps' srun --mpi=pmix -N2 -n2 \
+        says "... and train" 'trained 50 steps' trains \
             "$BIN" train "$top/configs/tiny.yaml" -o "$work/train-netns"
     fi
     cluster cut "$c" node2
