@@ -122,8 +122,8 @@ static char **make_environment(char *const *settings)
 
 /* --- the process --- */
 
-/* A process group of its own and no signal blocked: the supervisor blocks the
- * signals that it waits for. */
+/* A process group of its own, so that a signal to the supervisor is not one to
+ * its steps; default signals: what we ignore must not be inherited. */
 static int set_attributes(posix_spawnattr_t *attributes)
 {
     sigset_t none, all;

@@ -125,11 +125,13 @@ static void eject(struct supervise *s, const struct supervisor_action *a)
     /* The disk or the scheduler may take their time: a child asks them. */
     pid = fork();
     s->children += pid > 0;
-    if (pid != 0)
+    if (pid > 0)
         return;
-    leave_connections(s);
-    eject_node(&e);
-    _exit(0);
+    if (pid == 0)
+        leave_connections(s);
+    eject_node(&e); /* without a child: late is better than not */
+    if (pid == 0)
+        _exit(0);
 }
 
 static void start_ranks(struct supervise *s, const struct supervisor_action *a)

@@ -50,8 +50,8 @@ static int start_step(struct supervise *s, struct mup_error *err)
     char supervisor[160], run[64], number[64];
     /* Slurm 22.05 mixes two ways of a fence.  With the other one a rank was
      * seen to leave MPI_Init while another was still in it, which Open MPI
-     * 4.1.4 answers with a crash or waits for for ever (4 of 670 starts, none
-     * of 270 with this one).  Who sets it knows better. */
+     * 4.1.4 answers with a crash, or waits for ever.  Not proven to be the
+     * cure, and harmless.  Who sets it knows better. */
     char ring[] = "SLURM_PMIX_FENCE=ring";
     char *settings[] = { supervisor, run, number,
                          getenv("SLURM_PMIX_FENCE") ? NULL : ring, NULL };

@@ -20,7 +20,7 @@ node() {
     ended "a run whose node died comes to its end" 0
     says "the node is named as dead" launch.jsonl '"failure".*"class":"node","node":"node2"'
     says "and ejected" launch.jsonl '"ejected".*"node2"'
-    recovered "it trains again within 10 s" 10
+    recovered 10
     as_whole "with the losses of the unbroken run"
 }
 
@@ -30,7 +30,7 @@ hung() {
     ended "a run with a stopped rank comes to its end" 0
     says "the rank that hangs is named" launch.jsonl '"failure".*"class":"hung".*"rank":1'
     says "with where it waits" launch.jsonl '"stack":"'
-    recovered "it trains again within 10 s" 10
+    recovered 10
     as_whole "with the losses of the unbroken run"
 }
 
@@ -44,7 +44,7 @@ flipped() {
     says "the rank that damaged data is named" launch.jsonl \
         '"failure".*"class":"corrupt".*rank 1 .*damaged data in step 90'
     says "its node is ejected" launch.jsonl '"ejected".*"class":"corrupt"'
-    recovered "it trains again within 10 s" 10
+    recovered 10
     as_whole "with the losses of the unbroken run"
 }
 
@@ -60,6 +60,7 @@ limit() {
     begin limit --slurm.time_min=1 --slurm.signal_s=50 --drill.slow="rank 0 ms 120"
     finish
     ended "a run that needs two jobs comes to its end" 0
+    parts
     says "it was queued again" launch.jsonl '"requeued"'
     as_whole "with the losses of the unbroken run"
 }
@@ -71,6 +72,7 @@ batch() {
     cluster kill-node "$state" node1
     finish
     ended "a run that lost its batch host comes to its end" 0
+    parts # SLURM's queue has no limit of ours
     as_whole "with the losses of the unbroken run"
 }
 

@@ -128,7 +128,7 @@ segv() {
     says "... as an error of the program" launch.jsonl \
         '"failure".*"class":"user".*killed by signal 11'
     never "... for which no node is ejected" launch.jsonl '"ejected"'
-    recovered "it trains again within 10 s" 10
+    recovered 10
     as_whole "... with the losses of the unbroken run"
 }
 
@@ -322,7 +322,7 @@ gap() {
     finish
     rm "$dir.watched"
     ended "a run whose node died comes to its end" 0
-    recovered "it trains again within 10 s" 10
+    recovered 10
     told=$(number total_s "$(grep '"incident"' "$dir/launch.jsonl")")
     measured=$(awk '$2 < n { from = t } from && $2 > n { print $1 - from; exit }
         { n = $2; t = $1 }' "$dir.steps")
