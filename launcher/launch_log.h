@@ -8,7 +8,8 @@
  *   submitted  {uuid, job, by, nodes, spares, ranks_per_node, time_min,
  *               partition, again}          again: 1 = the job was lost before
  *   adopted    {job}
- *   supervisor {job, restart, host, pid, nodes: [..], limit_unix_s}
+ *   supervisor {job, restart, host, pid, nodes: [..], limit_unix_s, and of a
+ *               gap that goes on gap_unix_s, gap_text, gap_planned}
  *   preflight  {seconds, nodes, bad: [{node, reason}]}
  *   incarnation {incarnation, nodes: [..], spares: [..], ranks}
  *   failure    {incarnation, class, node, rank, step, text, stack}

@@ -559,59 +559,6 @@ static void read_state(struct supervise *s)
     json_decref(o);
 }
 
-/* A gap in training that began in the job before this one. */
-static void continue_incident(struct supervise *s, const struct launch_log *log)
-{
-    struct incident *i = &s->incident;
-    const char *name = "", *text = "its batch host was lost";
-    double began = 0, now = supervise_unix_s();
-    json_t *event;
-    int over = 0;
-    size_t k;
-
-    json_array_foreach(log->events, k, event)
-    {
-        const char *kind = json_string_value(json_object_get(event, "event"));
-
-        if (!kind)
-            continue;
-        if (!strcmp(kind, "requeued") || !strcmp(kind, "wish")) {
-            began = json_number_value(json_object_get(event, "time"));
-            name = kind;
-            text = !strcmp(journal_text(event, "wish"), "limit")
-                       ? "the job's time is over"
-                       : "queued again";
-            if (json_string_value(json_object_get(event, "text")))
-                text = json_string_value(json_object_get(event, "text"));
-        } else if (!strcmp(kind, "supervisor")) {
-            name = "";
-            text = "its batch host was lost";
-            began = 0;
-            over = 0;
-        } else if (!strcmp(kind, "ended")) {
-            over = 1; /* who starts it again has not waited for it */
-        }
-    }
-    if (log->first_unix_s <= 0 || over)
-        return;
-    if (began <= 0) { /* nobody said good-bye */
-        json_t *o = launch_state_read(s->dir);
-
-        began = json_number_value(json_object_get(o, "time"));
-        json_decref(o);
-    }
-    *i = (struct incident){ .open = 1,
-                            .planned = name[0] != '\0',
-                            .last_step = s->last_step,
-                            .began_unix_s = began };
-    snprintf(i->class, sizeof(i->class), "%s",
-             i->planned ? failure_name(FAILURE_PREEMPTED)
-                        : failure_name(FAILURE_NODE));
-    snprintf(i->text, sizeof(i->text), "%s", text);
-    i->at[MARK_BEGAN] =
-        clock_s() - (began > 0 && began < now ? now - began : 0);
-}
-
 static void log_supervisor(struct supervise *s)
 {
     json_t *o = launch_log_new("supervisor"), *nodes = json_array();
@@ -625,6 +572,13 @@ static void log_supervisor(struct supervise *s)
         json_object_set_new(o, "pid", json_integer(getpid()));
         json_object_set(o, "nodes", nodes);
         json_object_set_new(o, "limit_unix_s", json_real(s->limit_unix_s));
+    }
+    if (o && s->incident.open) {
+        json_object_set_new(o, "gap_unix_s",
+                            json_real(s->incident.began_unix_s));
+        json_object_set_new(o, "gap_text", json_string(s->incident.text));
+        json_object_set_new(o, "gap_planned",
+                            json_integer(s->incident.planned));
     }
     json_decref(nodes);
     supervise_log(s, o);
@@ -718,7 +672,7 @@ static int open_all(struct supervise *s, struct mup_error *err)
         return rc;
     snprintf(s->uuid, sizeof(s->uuid), "%s", log.uuid);
     read_state(s);
-    continue_incident(s, &log);
+    supervise_continue_incident(s, &log);
     s->first_unix_s =
         log.first_unix_s > 0 ? log.first_unix_s : supervise_unix_s();
     rc = init_machine(s, &log, err);

@@ -161,6 +161,9 @@ void supervise_note(struct supervise *s, const char *format, ...)
 void supervise_write_state(struct supervise *s, double now_s);
 /* The machine has seen a failure; it began at s->began_s, if that is set. */
 void supervise_begin_incident(struct supervise *s, double now_s);
+/* The gap in training that began in an earlier job, if it still goes on. */
+void supervise_continue_incident(struct supervise *s,
+                                 const struct launch_log *log);
 void supervise_end_incident(struct supervise *s, double now_s);
 json_t *supervise_node_names(const struct supervise *s, int use);
 double supervise_unix_s(void);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "launcher/journal.h"
 #include "launcher/json.h"
 #include "launcher/supervise.h"
 #include "model/clock.h"
@@ -182,4 +183,69 @@ void supervise_end_incident(struct supervise *s, double now_s)
     supervise_note(s, "%s", text);
     supervise_log(s, incident_json(i));
     i->open = 0;
+}
+
+/* Of a gap in training that began in an earlier job: since when (0: there is
+ * none that the journal knows), why, and whether somebody meant it. */
+struct gap {
+    double began_unix_s;
+    const char *text;
+    int planned, over;
+};
+
+static void read_gap(const json_t *event, struct gap *g)
+{
+    const char *kind = journal_text(event, "event");
+
+    if (!strcmp(kind, "incarnation")) {
+        *g = (struct gap){ 0 };
+    } else if (!strcmp(kind, "supervisor")) {
+        /* one that came no further than its start passes the gap on */
+        *g = (struct gap){ journal_real(event, "gap_unix_s"),
+                           journal_text(event, "gap_text"),
+                           (int)journal_int(event, "gap_planned"), 0 };
+    } else if (!strcmp(kind, "ended")) {
+        g->over = 1; /* who starts it again has not waited for it */
+    } else if (!strcmp(kind, "requeued") || !strcmp(kind, "wish")) {
+        if (g->began_unix_s > 0)
+            return;
+        g->began_unix_s = journal_real(event, "time");
+        g->planned = 1;
+        g->text = !strcmp(journal_text(event, "wish"), "limit")
+                      ? "the job's time is over"
+                      : "queued again";
+        if (*journal_text(event, "text"))
+            g->text = journal_text(event, "text");
+    }
+}
+
+void supervise_continue_incident(struct supervise *s,
+                                 const struct launch_log *log)
+{
+    struct incident *i = &s->incident;
+    double now = supervise_unix_s();
+    struct gap g = { 0 };
+    json_t *event;
+    size_t k;
+
+    json_array_foreach(log->events, k, event) read_gap(event, &g);
+    if (log->first_unix_s <= 0 || g.over)
+        return;
+    if (g.began_unix_s <= 0) { /* nobody said good-bye */
+        json_t *o = launch_state_read(s->dir);
+
+        g.began_unix_s = journal_real(o, "time");
+        g.text = "its batch host was lost";
+        json_decref(o);
+    }
+    *i = (struct incident){ .open = 1,
+                            .planned = g.planned,
+                            .last_step = s->last_step,
+                            .began_unix_s = g.began_unix_s };
+    snprintf(i->class, sizeof(i->class), "%s",
+             failure_name(g.planned ? FAILURE_PREEMPTED : FAILURE_NODE));
+    snprintf(i->text, sizeof(i->text), "%s", g.text);
+    i->at[MARK_BEGAN] =
+        clock_s() -
+        (g.began_unix_s > 0 && g.began_unix_s < now ? now - g.began_unix_s : 0);
 }

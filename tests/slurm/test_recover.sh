@@ -72,7 +72,7 @@ batch() {
     cluster kill-node "$state" node1
     finish
     ended "a run that lost its batch host comes to its end" 0
-    parts # SLURM's queue has no limit of ours
+    parts # the queue has no limit of ours
     as_whole "with the losses of the unbroken run"
 }
 
