@@ -550,13 +550,20 @@ static int check_size(struct supervise *s, struct mup_error *err)
 /* What earlier jobs of the run left. */
 static void read_state(struct supervise *s)
 {
-    json_t *o = launch_state_read(s->dir);
+    json_t *o = launch_state_read(s->dir), *metrics = NULL;
+    char path[1200];
 
     s->trained_s = json_number_value(json_object_get(o, "trained_s"));
     s->best_step = json_integer_value(json_object_get(o, "best_step"));
     s->last_step = json_integer_value(json_object_get(o, "step"));
     s->saved_unix_s = json_number_value(json_object_get(o, "saved_unix_s"));
     json_decref(o);
+    /* Who died without a word had not written its last second down. */
+    if (path_join(s->dir, "metrics.jsonl", path, sizeof(path), NULL) == MUP_OK)
+        metrics = journal_last(path);
+    if (journal_int(metrics, "step") > s->last_step)
+        s->last_step = journal_int(metrics, "step");
+    json_decref(metrics);
 }
 
 static void log_supervisor(struct supervise *s)
